@@ -1,0 +1,86 @@
+"""Who may approve, and when approvals suffice: one rule for every path.
+
+The requester and the agent's owner never approve. Save-and-approve counts as one approval by the editor; it
+suffices where one is asked for, unless the edit raised the amount or moved target or payee, which always needs
+another person. An admin may switch a second-person rule off by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+TWO_PEOPLE = "two-people"
+OTHER_THAN_EDITOR = "other-than-editor"
+RULES = {
+    TWO_PEOPLE: "Actions above the policy's threshold need two different people.",
+    OTHER_THAN_EDITOR: "An edit that raises the amount or changes target or payee needs another person than the editor.",
+}
+
+REASONS = {
+    "wrong_action": "Wrong action",
+    "wrong_amount": "Wrong amount",
+    "wrong_target": "Wrong target",
+    "missing_information": "Missing information",
+    "against_policy": "Against policy",
+    "tone": "Tone",
+    "duplicate": "Duplicate",
+    "injection": "Injection",
+    "other": "Other",
+}
+
+_DECIDING_ROLES = frozenset({"operator", "manager", "admin"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewer:
+    """A person as the rule sees them; `policy` says whether the policies let them approve this."""
+
+    id: str
+    role: str
+    active: bool
+    policy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far the approvals of a version have come; `missing` says in words what is still needed."""
+
+    satisfied: bool
+    have: int
+    required: int
+    missing: str | None
+
+
+def refusal(reviewer: Reviewer, *, requester_id: str | None, owner_id: str) -> tuple[str, str] | None:
+    """Why this person may not decide here, as (rule, sentence), or None when they may."""
+    if not reviewer.active:
+        return "inactive-account", "This account is disabled."
+    if reviewer.role not in _DECIDING_ROLES:
+        return "role", "Your role may look but not decide; ask an operator or a manager."
+    if reviewer.id == requester_id:
+        return "requester-never-approves", "You asked for this yourself, so somebody else has to decide it."
+    if reviewer.id == owner_id:
+        return "owner-never-approves", "You own the agent that drafted this, so somebody else has to decide it."
+    if not reviewer.policy:
+        return "policy-approve", "The policy does not let you decide this action; ask someone it names."
+    return None
+
+
+def standing(
+    approvers: Iterable[str],
+    *,
+    required: int,
+    editor_id: str | None,
+    needs_other: bool,
+    rules_off: frozenset[str],
+) -> Standing:
+    """Count distinct valid approvers of one version against what the gate asks for."""
+    people = set(approvers)
+    needed = min(required, 1) if TWO_PEOPLE in rules_off else required
+    if needs_other and OTHER_THAN_EDITOR not in rules_off and not people - {editor_id}:
+        return Standing(False, len(people), max(needed, 1), "another person than the editor, because the edit raised the amount or moved the target")
+    if len(people) >= needed:
+        return Standing(True, len(people), needed, None)
+    missing = needed - len(people)
+    return Standing(False, len(people), needed, "one more person" if missing == 1 and people else f"{missing} {'person' if missing == 1 else 'people'}")
