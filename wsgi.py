@@ -1,0 +1,5 @@
+"""For any WSGI server of your own: `gunicorn wsgi:app`. `copilot web` does the same with the right threads and bounds."""
+
+from copilot.app import create_app
+
+app = create_app()
