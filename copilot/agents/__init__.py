@@ -1,0 +1,1 @@
+"""Ticket in, draft out: intake, import, runs, and the approaches that draft."""
