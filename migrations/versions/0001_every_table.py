@@ -282,7 +282,7 @@ def _record() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_decisions"),
         sa.ForeignKeyConstraint(["proposal_id"], ["proposals.id"], name="fk_decisions_proposal_id_proposals"),
         sa.ForeignKeyConstraint(["reviewer_id"], ["users.id"], name="fk_decisions_reviewer_id_users"),
-        sa.UniqueConstraint("proposal_id", "version", "reviewer_id", name="uq_decisions_proposal_id_version_reviewer_id"),
+        sa.UniqueConstraint("proposal_id", "version", "reviewer_id", "verdict", name="uq_decisions_proposal_id_version_reviewer_id_verdict"),
     )
     op.create_index("ix_decisions_reviewer_id_created_at", "decisions", ["reviewer_id", "created_at"])
     op.create_table(
