@@ -88,8 +88,8 @@ def commitment(value: str) -> str:
 def guards(dialect: str) -> list[str]:
     """The DDL that makes events immutable in the database itself: no change but NULL → leaf, no deletion.
 
-    Run by the migration, statement by statement (and again by any later one that rebuilds the table). A database owner can still drop a trigger; that is what an exported
-    checkpoint in somebody else's hands is for.
+    Run by the migration, statement by statement, and again by any later one that rebuilds the table. A database owner
+    can still drop a trigger; that is what an exported checkpoint in somebody else's hands is for.
     """
     return [" ".join(statement.split()) for statement in _GUARDS[dialect].values()]
 
