@@ -10,7 +10,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, cast
@@ -20,7 +21,7 @@ from sqlalchemy import BigInteger, CursorResult, bindparam, func, insert, litera
 
 from copilot import config
 from copilot.audit import holders, merkle
-from copilot.db import db, now
+from copilot.db import db, now, read_again
 from copilot.models import AuditEvent
 
 _KIND = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+\Z")
@@ -28,8 +29,21 @@ _CODE = re.compile(r"[!-?A-~]{0,200}\Z")  # printable ASCII without space and @:
 _LONGEST_SUBJECT = 130
 _RESERVED = frozenset({"at", "kind", "subject", "event"})
 
+_AT_ONCE = 5_000
+
 _events: Any = AuditEvent.__table__
 _INSERT = insert(_events).inline()
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One event with its place in the log, as it is stored."""
+
+    number: int
+    kind: str
+    subject: str
+    line: str
+    leaf_hash: str
 
 
 def append(kind: str, subject: str, *, at: datetime | None = None, **fields: Any) -> None:
@@ -64,7 +78,7 @@ def sequence(limit: int = 1000) -> int:
         return 0
     if not holders.hold("sequence", holders.me(), 0):
         return 0
-    start = db.session.execute(select(func.coalesce(func.max(_events.c.leaf) + 1, 0))).scalar_one()
+    start = size()
     waiting = select(_events.c.id).where(_events.c.leaf.is_(None)).order_by(_events.c.id).limit(limit).subquery()
     place = (func.row_number().over(order_by=waiting.c.id) - literal(1)).cast(BigInteger)
     numbered = select(waiting.c.id, (bindparam("start", type_=BigInteger) + place).label("leaf")).subquery()
@@ -72,9 +86,36 @@ def sequence(limit: int = 1000) -> int:
     return cast("CursorResult[Any]", db.session.execute(statement, {"start": start})).rowcount
 
 
+def read(*, size: int, start: int = 0) -> Iterator[Leaf]:
+    """The leaves from `start` up to `size`, in order, a few thousand at a time so that no snapshot stays open for long.
+
+    Runs outside a transaction. A leaf that is missing is simply not there: the caller counts.
+    """
+    columns = (_events.c.leaf, _events.c.kind, _events.c.subject, _events.c.line, _events.c.leaf_hash)
+    while start < size:
+        part = select(*columns).where(_events.c.leaf >= start, _events.c.leaf < size).order_by(_events.c.leaf).limit(_AT_ONCE)
+        rows = db.session.execute(part).all()
+        read_again()
+        for row in rows:
+            yield Leaf(row.leaf, row.kind, row.subject, row.line, row.leaf_hash)
+        if not rows:
+            return
+        start = rows[-1].leaf + 1
+
+
+def size() -> int:
+    """How many events have a leaf: the size of the tree."""
+    return int(db.session.execute(select(func.coalesce(func.max(_events.c.leaf) + 1, 0))).scalar_one())
+
+
 def waiting() -> int:
     """How many committed events have no leaf yet."""
     return db.session.execute(select(func.count()).select_from(_events).where(_events.c.leaf.is_(None))).scalar_one()
+
+
+def leaf_hash(line: str) -> str:
+    """The leaf's hash (hex) that this line must have."""
+    return merkle.leaf(line.encode()).hex()
 
 
 def commitment(value: str) -> str:
