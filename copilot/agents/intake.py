@@ -38,6 +38,7 @@ class MessageAccepted:
     """A message that is here; `run_ids` are the runs it started."""
 
     message_id: str
+    ticket_id: str
     created: bool
     run_ids: tuple[str, ...]
 
@@ -117,14 +118,14 @@ def message(
     )  # fmt: skip
     if message_id is None:
         first = select(Message.id).where(Message.ticket_id == ticket.id, Message.external_id == external_id)
-        return MessageAccepted(db.session.execute(first).scalar_one(), created=False, run_ids=())
+        return MessageAccepted(db.session.execute(first).scalar_one(), ticket.id, created=False, run_ids=())
     log.append("ticket.message", ticket.id, at=received, message=message_id, author=author, source=_code(source))
     if author != "customer":
-        return MessageAccepted(message_id, created=True, run_ids=())
+        return MessageAccepted(message_id, ticket.id, created=True, run_ids=())
     if ticket.status in ("pending", "solved"):
         _move(ticket.id, "open", at=received)
     run_ids = () if ticket.status == "closed" else _start_runs(ticket.id, None)
-    return MessageAccepted(message_id, created=True, run_ids=run_ids)
+    return MessageAccepted(message_id, ticket.id, created=True, run_ids=run_ids)
 
 
 def set_status(external_id: str, status: str) -> str:
@@ -135,6 +136,14 @@ def set_status(external_id: str, status: str) -> str:
     ticket = _ticket(external_id)
     _move(ticket.id, status, at=now())
     return ticket.id
+
+
+def by_either_id(given: str) -> Ticket:
+    """The ticket by our id or its source's; NotFound otherwise."""
+    found = db.session.execute(select(Ticket).where((Ticket.id == given) | (Ticket.external_id == given))).unique().scalars().all()
+    if not found:
+        raise NotFound("There is no such ticket.")
+    return next((ticket for ticket in found if ticket.id == given), found[0])  # a source may use one of our ids as its own; ours wins
 
 
 def _customer(sender: incoming.Sender, at: datetime) -> str:

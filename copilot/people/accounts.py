@@ -112,7 +112,8 @@ def check(email: str, password: str) -> User | None:
 
     It takes equally long for an address nobody has, so that one cannot ask who works here.
     """
-    user = db.session.execute(select(User).where(User.email == email.strip().lower()[:254])).scalar_one_or_none()
+    address = email.replace("\0", "").strip().lower()[:254]
+    user = db.session.execute(select(User).where(User.email == address)).scalar_one_or_none()
     matches = passwords.verify(user.password_hash if user else None, password)
     return user if user is not None and matches and user.active else None
 
