@@ -58,7 +58,9 @@ class Settings:
     def secret(self) -> str:
         """The key that signs cookies and tokens; SetupError when there is none."""
         if not self.secret_key:
-            raise SetupError("SECRET_KEY is not set: set it to 32 or more random characters, or start with `copilot up`, which makes and keeps one.")
+            raise SetupError(
+                "SECRET_KEY is not set: set it to 32 or more random characters, or start with `copilot up`, which makes and keeps one."
+            )
         return self.secret_key
 
 

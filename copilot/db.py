@@ -7,10 +7,10 @@ import secrets
 import sqlite3
 import threading
 from base64 import b32encode
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, Connection, DateTime, Dialect, Engine, MetaData, event, text, types
@@ -45,7 +45,7 @@ class UTCDateTime(types.TypeDecorator[datetime]):
         moment = value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
         """Give back aware UTC."""
         if value is None:
             return None
@@ -59,7 +59,7 @@ class Base(DeclarativeBase):
     """Base of every table."""
 
     metadata = MetaData(naming_convention=_CONVENTION)
-    type_annotation_map = {datetime: UTCDateTime(), dict[str, Any]: Json, list[Any]: Json, list[str]: Json}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UTCDateTime(), dict[str, Any]: Json, list[Any]: Json, list[str]: Json}
 
 
 db = SQLAlchemy(metadata=Base.metadata)  # for its session and engine; tables are plain typed classes on Base
@@ -99,6 +99,22 @@ def transaction() -> Iterator[None]:
         _writing.reset(token)
 
 
+_fresh_context: Callable[[], AbstractContextManager[Any]] | None = None
+
+
+def install_context(factory: Callable[[], AbstractContextManager[Any]]) -> None:
+    """Tell the rooms below the edge how a thread gets a session of its own."""
+    global _fresh_context
+    _fresh_context = factory
+
+
+def fresh_context() -> AbstractContextManager[Any]:
+    """A context with its own session, for work in another thread; sessions are never shared between threads."""
+    if _fresh_context is None:
+        raise RuntimeError("no application was created in this process")
+    return _fresh_context()
+
+
 def read_again() -> None:
     """Leave the current read snapshot, so that what follows sees what others have committed since."""
     if _writing.get():
@@ -127,7 +143,7 @@ def new_id(prefix: str) -> str:
 
 
 @event.listens_for(Engine, "connect")
-def _prepare(connection: Any, record: Any) -> None:
+def _prepare(connection: Any, _record: Any) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.isolation_level = None  # we say BEGIN ourselves: the driver's lazy one makes read-then-write racy
         cursor = connection.cursor()

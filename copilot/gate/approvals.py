@@ -79,8 +79,12 @@ def standing(
     people = set(approvers)
     needed = min(required, 1) if TWO_PEOPLE in rules_off else required
     if needs_other and OTHER_THAN_EDITOR not in rules_off and not people - {editor_id}:
-        return Standing(False, len(people), max(needed, 1), "another person than the editor, because the edit raised the amount or moved the target")
+        return Standing(
+            False, len(people), max(needed, 1), "another person than the editor, because the edit raised the amount or moved the target"
+        )
     if len(people) >= needed:
         return Standing(True, len(people), needed, None)
     missing = needed - len(people)
-    return Standing(False, len(people), needed, "one more person" if missing == 1 and people else f"{missing} {'person' if missing == 1 else 'people'}")
+    return Standing(
+        False, len(people), needed, "one more person" if missing == 1 and people else f"{missing} {'person' if missing == 1 else 'people'}"
+    )

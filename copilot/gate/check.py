@@ -161,7 +161,10 @@ def _policy_refusal(answer: Answer, policies: Policies, tool: Tool) -> Refused:
     if answer.policies:
         sentences = " ".join(policies.sentence(policy) for policy in answer.policies)
         return Refused(answer.policies[0], sentences, answer.policies)
-    return Refused("default-deny", f"No policy permits {'reading' if tool.effect == 'read' else 'this action'} here, and what is not permitted is denied.")
+    return Refused(
+        "default-deny",
+        f"No policy permits {'reading' if tool.effect == 'read' else 'this action'} here, and what is not permitted is denied.",
+    )
 
 
 def _budget(facts: Facts) -> Refused | None:

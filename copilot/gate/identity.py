@@ -14,7 +14,7 @@ def parse(scope: str) -> str:
     """The scope if it is one; BadInput says what it should look like. There is no `*:write` on purpose."""
     if not _SCOPE.match(scope) or scope == "*:write":
         raise BadInput(
-            f"{scope[:80]!r} is no scope: write tool:read or tool:write, for example get_order:read (or *:read; writes are granted one by one).",
+            f"{scope[:80]!r} is no scope: write tool:read or tool:write, such as get_order:read (or *:read; each write by name).",
             problems={"scope": "is not tool:read or tool:write"},
         )
     return scope

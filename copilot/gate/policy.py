@@ -51,7 +51,7 @@ class Policies:
         """Put one question; any evaluation error counts as `broken` and never as an allow."""
         resource = {"type": "Tool", "id": tool.name}
         attributes = {"effect": tool.effect, "risk": tool.risk, "reversible": tool.reversible}
-        entities = [
+        entities: list[dict[str, Any]] = [
             {"uid": resource, "attrs": attributes, "parents": []},
             {"uid": principal, "attrs": {}, "parents": parents},
             *({"uid": parent, "attrs": {}, "parents": []} for parent in parents),

@@ -106,7 +106,7 @@ class Decision(Base):
     """One verdict on one version, by a person or automatic with its evidence."""
 
     __tablename__ = "decisions"
-    __table_args__ = (UniqueConstraint("proposal_id", "version", "reviewer_id"), Index(None, "reviewer_id", "created_at"))
+    __table_args__ = (UniqueConstraint("proposal_id", "version", "reviewer_id", "verdict"), Index(None, "reviewer_id", "created_at"))
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True, default=lambda: new_id("dec"))
     proposal_id: Mapped[str] = mapped_column(ForeignKey("proposals.id"))

@@ -115,7 +115,9 @@ class Run(Base):
     reason: Mapped[str | None] = mapped_column(Text)  # why it ended, for people
     model: Mapped[str | None] = mapped_column(String(100))
     prompt_version: Mapped[str | None] = mapped_column(String(64))
-    placeholders: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)  # redaction mark -> value, so a draft can name what the model never saw
+    placeholders: Mapped[dict[str, Any]] = mapped_column(
+        Json, default=dict
+    )  # redaction mark -> value, so a draft can name what the model never saw
     input_tokens: Mapped[int] = mapped_column(default=0)
     output_tokens: Mapped[int] = mapped_column(default=0)
     requester_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"))

@@ -1,0 +1,100 @@
+"""Kill switches and the second-person rules an admin may switch off by name; every change is audited."""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import delete, select
+
+from copilot import db as database
+from copilot.audit import log
+from copilot.db import db
+from copilot.errors import BadInput, NotEntitled
+from copilot.gate import approvals, arcs
+from copilot.models import Agent, Proposal, Rule, Switch, User
+
+_SCOPE = re.compile(r"all|agent:[a-z0-9_]{1,64}|tool:[a-z0-9_]{1,64}")
+
+
+def thrown() -> frozenset[str]:
+    """The scopes whose kill switch is on."""
+    return frozenset(db.session.scalars(select(Switch.scope)))
+
+
+def listed() -> list[Switch]:
+    """Every switch that is on, newest first."""
+    return list(db.session.scalars(select(Switch).order_by(Switch.thrown_at.desc())))
+
+
+def throw(scope: str, *, by: User, reason: str) -> None:
+    """Stop everything, one agent or one tool: no call starts after this commits. Idempotent."""
+    _manager(by)
+    if not _SCOPE.fullmatch(scope):
+        raise BadInput("A kill switch covers all, agent:<id> or tool:<name>.", problems={"scope": "is none of these"})
+    reason = _reason(reason)
+    if db.session.get(Switch, scope) is None:
+        db.session.add(Switch(scope=scope, thrown_by=by.id, reason=reason, thrown_at=database.now()))
+        log.append("switch.thrown", scope, by=by.id)
+
+
+def release(scope: str, *, by: User, reason: str) -> None:
+    """Let things start again; review deadlines move on by as long as the switch was on. Idempotent."""
+    _manager(by)
+    _reason(reason)
+    switch = db.session.get(Switch, scope, with_for_update=True)
+    if switch is None:
+        return
+    stopped = database.now() - switch.thrown_at
+    waiting = select(Proposal).where(Proposal.state == arcs.PENDING)
+    kind, _, name = scope.partition(":")
+    if kind == "agent":
+        waiting = waiting.where(Proposal.agent_id == name)
+    elif kind == "tool":
+        waiting = waiting.where(Proposal.tool == name)
+    for proposal in db.session.scalars(waiting):
+        proposal.deadline_at += stopped
+    db.session.execute(delete(Switch).where(Switch.scope == scope))
+    log.append("switch.released", scope, by=by.id, seconds=int(stopped.total_seconds()))
+
+
+def rules_off() -> frozenset[str]:
+    """Names of the second-person rules that are switched off."""
+    return frozenset(db.session.scalars(select(Rule.name)))
+
+
+def set_rule(name: str, *, on: bool, by: User, reason: str) -> None:
+    """Switch a second-person rule on or off by name; admins only."""
+    if by.role != "admin" or not by.active:
+        raise NotEntitled("Only an admin may change a second-person rule.", rule="admin-only")
+    if name not in approvals.RULES:
+        raise BadInput(f"There is no rule called {name[:60]!r}.", problems={"name": "is no rule"})
+    reason = _reason(reason)
+    present = db.session.get(Rule, name)
+    if on and present is not None:
+        db.session.delete(present)
+        log.append("rule.changed", name, on=True, by=by.id)
+    elif not on and present is None:
+        db.session.add(Rule(name=name, changed_by=by.id, reason=reason, changed_at=database.now()))
+        log.append("rule.changed", name, on=False, by=by.id)
+
+
+def entitled_people() -> int:
+    """How many active people could decide at all; below two, second-person rules cannot be met."""
+    return len(db.session.scalars(select(User.id).where(User.active, User.role.in_(("operator", "manager", "admin")))).all())
+
+
+def agents() -> list[Agent]:
+    """Agents by name, for choosing a switch's scope."""
+    return list(db.session.scalars(select(Agent).order_by(Agent.name)))
+
+
+def _manager(by: User) -> None:
+    if by.role not in ("manager", "admin") or not by.active:
+        raise NotEntitled("Only a manager or an admin may use the kill switch.", rule="manager-only")
+
+
+def _reason(reason: str) -> str:
+    reason = reason.strip()
+    if not reason:
+        raise BadInput("Say why; it stands in the record.", problems={"reason": "is required"})
+    return reason[:2000]

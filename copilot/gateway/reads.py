@@ -1,0 +1,162 @@
+"""Reading through the gate: identity, schema and policy are judged, then the tool is asked; nothing is ever written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from copilot import db as database
+from copilot.db import db
+from copilot.errors import BadInput, NotFound, Refused, Unavailable
+from copilot.gate import arcs, check, facts, policy, schema, tools
+from copilot.gateway import adapters
+from copilot.models import Agent, Ticket
+from copilot.toolkit import Call, Preview, Tool, ToolError, ToolRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the tool itself said about an action beforehand, and its target's revision at that moment."""
+
+    preview: Preview
+    revision: str | None
+
+
+def call(tool_name: str, arguments: Any, *, agent_id: str, ticket_id: str | None) -> Any:
+    """Run one read for an agent and return its plain JSON result.
+
+    Raises Refused with the gate's rule, BadInput with the fields, NotFound for a tool that does not exist,
+    Unavailable when the tool could not answer. A write is refused here on every path.
+    """
+    tool = tools.current().get(tool_name)
+    if tool.effect != "read":
+        raise Refused(f"{tool.name} changes things, so it is proposed and not called.", rule="write-needs-proposal")
+    normalised = schema.normalise(tool, arguments)
+    agent, _ = _judge(tool, normalised, agent_id=agent_id, ticket_id=ticket_id)
+    reading = _call_for(tool, agent.name, ticket_id)
+    database.read_again()  # the tool is asked with no snapshot open
+    answered = adapters.bounded(lambda: adapters.invoke(tool, normalised, reading), seconds=tool.timeout)
+    if isinstance(answered, adapters.Succeeded):
+        if answered.result is None and answered.note:
+            raise Unavailable(f"{tool.name}: {answered.note}")
+        return answered.result
+    if isinstance(answered, adapters.Failed):
+        raise Refused(answered.message, rule="tool-refused")
+    raise Unavailable(f"{tool.name} could not answer: {answered.message}")
+
+
+def look(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_id: str | None) -> Look:
+    """Ask a write tool what it would mean and how its target stands, without doing it.
+
+    Raises Refused when the tool says the arguments cannot work, Unavailable when it cannot be asked.
+    """
+    reading = _call_for(tool, agent_name, ticket_id)
+    with _asking(tool):
+        preview = tool.preview(arguments, reading) if tool.preview else Preview(_generic(tool, arguments))
+    return Look(preview, revision(tool, arguments, agent_name=agent_name, ticket_id=ticket_id))
+
+
+def revision(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_id: str | None) -> str | None:
+    """The target's revision right now, or None for a tool that keeps none; Unavailable when it cannot be asked."""
+    if tool.revision is None:
+        return None
+    with _asking(tool):
+        found = tool.revision(arguments, _call_for(tool, agent_name, ticket_id))
+    return None if found is None else str(found)[:200]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was seen outside just before a claim: the version looked at and its target's revision."""
+
+    version: int
+    revision: str | None
+
+
+def observe(proposal_id: str) -> Observed | None:
+    """Look at an approved proposal's target before it is claimed; None when it is not approved.
+
+    Raises Unavailable when the target cannot be looked at. A repeat under the same key is not compared: what moved
+    since may be its own effect.
+    """
+    snap = facts.snapshot(proposal_id)
+    proposal, version = snap.proposal, snap.version
+    if proposal.state != arcs.APPROVED:
+        database.read_again()
+        return None
+    tool = tools.current().find(proposal.tool)
+    number, expected, arguments, again = version.version, version.target_revision, json.loads(version.arguments), proposal.attempts > 0
+    agent_name, ticket_id = snap.agent.name, snap.ticket.external_id if snap.ticket else None
+    database.read_again()
+    if tool is None or again:
+        return Observed(number, expected)
+    return Observed(number, revision(tool, arguments, agent_name=agent_name, ticket_id=ticket_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A look-up to be made: the tool and how to introduce ourselves."""
+
+    tool: Tool
+    call: Call
+
+
+def question(proposal_id: str) -> Question | None:
+    """The look-up an unknown outcome allows; None when it is known by now or its tool cannot be asked."""
+    snap = facts.snapshot(proposal_id)
+    tool = tools.current().find(snap.proposal.tool)
+    unknown = snap.proposal.state == arcs.OUTCOME_UNKNOWN
+    agent_name, ticket_id = snap.agent.name, snap.ticket.external_id if snap.ticket else None
+    database.read_again()
+    if not unknown or tool is None or tool.lookup is None:
+        return None
+    return Question(tool, _call_for(tool, agent_name, ticket_id))
+
+
+def _judge(tool: Tool, arguments: dict[str, Any], *, agent_id: str, ticket_id: str | None) -> tuple[Agent, Ticket | None]:
+    agent = db.session.get(Agent, agent_id)
+    if agent is None:
+        raise NotFound("There is no such agent.")
+    ticket = db.session.get(Ticket, ticket_id) if ticket_id else None
+    policies = policy.current()
+    now = database.now()
+    known = facts.load(agent=agent, ticket=ticket, tool=tool, amount=None, now=now, policies=policies, level="suggest", recheck=True)
+    verdict = check.check(check.Request(tool, arguments), known, policies)
+    if not isinstance(verdict, check.Allowed):
+        rule = verdict.rule if isinstance(verdict, check.Refused) else "not-allowed"
+        raise Refused(verdict.reason, rule=rule)
+    return agent, ticket
+
+
+def _call_for(tool: Tool, agent_name: str, ticket_id: str | None) -> Call:
+    return Call(idempotency_key="read", deadline=datetime.now(UTC) + timedelta(seconds=tool.timeout), agent=agent_name, ticket_id=ticket_id)
+
+
+@contextlib.contextmanager
+def _asking(tool: Tool) -> Iterator[None]:
+    try:
+        yield
+    except ToolRefused as refusal:
+        raise Refused(str(refusal)[:2000] or f"{tool.name} refused.", rule="tool-refused") from refusal
+    except ToolError as error:
+        raise Unavailable(f"{tool.name} could not be asked: {str(error)[:500]}") from error
+    except (BadInput, Refused, Unavailable):
+        raise
+    except Exception as error:
+        raise Unavailable(f"{tool.name} could not be asked ({type(error).__name__}).") from error
+
+
+def _generic(tool: Tool, arguments: dict[str, Any]) -> str:
+    """A consequence for a tool that previews nothing, built from its declarations only."""
+    parts = [tool.name.replace("_", " ").capitalize()]
+    amount = tool.amount(arguments) if tool.amount else None
+    if amount is not None:
+        parts.append(f"for {amount.minor / 100:.2f} {amount.currency}")
+    target = tool.target(arguments) if tool.target else None
+    if target:
+        parts.append(f"on {target}")
+    return " ".join(parts)

@@ -1,0 +1,280 @@
+"""Claim and settle: the two short transactions around every call that changes something.
+
+Nothing reaches a writing tool except through `claim`. A claim is one conditional UPDATE from APPROVED under the
+approved digest; whoever gets no row stops. Settling happens under the same fence or leaves late evidence only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+from sqlalchemy import insert, update
+
+from copilot import config
+from copilot import db as database
+from copilot.audit import log
+from copilot.db import db, new_id
+from copilot.gate import approvals, arcs, check, digest, facts, lifecycle, policy, switches, tools
+from copilot.gateway import aftermath, limits, refusals, reserve
+from copilot.gateway.adapters import Claim, Failed, Result, Succeeded, Unknown
+from copilot.gateway.reads import Observed
+from copilot.models import Execution, Proposal
+from copilot.toolkit import Tool
+
+TOKEN_SECONDS = 60
+
+
+def claim(proposal_id: str, observed: Observed) -> Claim | refusals.NotClaimed | None:
+    """Take the right to call the tool once, or say why not; None when there is nothing to claim.
+
+    Judges everything again in this transaction: digest, age, tool, policy, entitlement, kill switch, revision, budget.
+    """
+    snap = facts.snapshot(proposal_id)
+    proposal, version = snap.proposal, snap.version
+    if proposal.state != arcs.APPROVED or version.version != observed.version:
+        return None
+    if check.switched_off(switches.thrown(), agent_id=proposal.agent_id, tool=proposal.tool):
+        return None  # stays approved; the sweeper tries again once the switch is released
+    if _recomputed(snap) != proposal.digest or version.digest != proposal.digest:
+        return refusals.hold(snap)
+    tool = tools.current().find(proposal.tool)
+    policies = policy.current()
+    stale = _stale(snap, tool, policies, observed)
+    if stale is not None:
+        return refusals.send_back(snap, *stale)
+    assert tool is not None
+    arguments = json.loads(version.arguments)
+    request = facts.request(snap, tool, arguments)
+    known = facts.load(
+        agent=snap.agent,
+        ticket=snap.ticket,
+        tool=tool,
+        amount=request.amount,
+        now=snap.now,
+        policies=policies,
+        level=snap.level,
+        recheck=True,
+    )
+    verdict = check.check(request, known, policies)
+    if isinstance(verdict, check.Refused):
+        return refusals.refuse(snap, verdict.rule, verdict.reason)
+    unapproved = _unapproved(snap, tool, check.policy_context(request, known), verdict, policies)
+    if unapproved is not None:
+        return refusals.send_back(snap, *unapproved)
+    return _take(snap, tool, arguments, request)
+
+
+def settle(claim: Claim, result: Result) -> str:
+    """Record what is known about the call, under the claim's fence; returns the state the proposal now has.
+
+    When the fence is lost nothing is overwritten: the evidence is added to the attempt, and a definite success
+    still closes an outcome nobody knew.
+    """
+    now = database.now()
+    after = {Succeeded: arcs.SUCCEEDED, Failed: arcs.FAILED, Unknown: arcs.OUTCOME_UNKNOWN}[type(result)]
+    outcome = aftermath.outcome_of(result)
+    values: dict[str, Any] = {"outcome": outcome, "lease_until": None}
+    if isinstance(result, Succeeded):
+        values |= {"provider_id": result.provider_id, "intent_expires_at": now + timedelta(seconds=claim.tool.window)}
+    moved = lifecycle.move(
+        claim.proposal_id, before=arcs.EXECUTING, after=after, where=[Proposal.fence == claim.fence], values=values, at=now,
+        event={"agent": claim.agent_id, "tool": claim.tool.name},
+    )  # fmt: skip
+    if moved is None:
+        return _late(claim.proposal_id, claim.fence, claim.tool, result, now)
+    state = {Succeeded: "succeeded", Failed: "failed", Unknown: "unknown"}[type(result)]
+    _close_execution(claim.proposal_id, claim.fence, state, result, now)
+    aftermath.follow(moved, result)
+    return after
+
+
+def late(claim: Claim, result: Result) -> str:
+    """Evidence from a call that was given up on: kept beside its attempt, never in place of an outcome."""
+    return _late(claim.proposal_id, claim.fence, claim.tool, result, database.now())
+
+
+def evidence(proposal_id: str, tool: Tool, found: Succeeded) -> bool:
+    """A positive look-up under the proposal's key: closes an unknown outcome as succeeded. False when it was closed already."""
+    moved = _confirm(proposal_id, tool, found, database.now())
+    return moved is not None
+
+
+def _recomputed(snap: facts.Snapshot) -> str:
+    version = snap.version
+    return digest.compute(
+        proposal_id=snap.proposal.id,
+        version=version.version,
+        agent_id=snap.proposal.agent_id,
+        tool=snap.proposal.tool,
+        tool_hash=version.tool_hash,
+        target=version.target,
+        target_revision=version.target_revision,
+        arguments=version.arguments,
+        salt=version.salt,
+    )
+
+
+def _stale(snap: facts.Snapshot, tool: Tool | None, policies: policy.Policies, observed: Observed) -> tuple[str, str] | None:
+    version, proposal = snap.version, snap.proposal
+    if tool is None:
+        return "tool-missing", "The tool is no longer installed."
+    if version.tool_hash != tool.definition_hash:
+        return "tool-changed", "The tool's definition changed since this was approved."
+    if proposal.attempts:
+        first = proposal.called_at or snap.now
+        if not tool.honours_key or snap.now - first > timedelta(seconds=tool.key_lifetime or 0) - limits.lease(tool):
+            return "key-expired", "The tool no longer honours the key of the first attempt, so repeating it would not be safe."
+        return None  # a repeat under the same key: what moved since may be its own effect
+    if version.policy_hash != policies.hash:
+        return "policy-changed", "The policies changed since this was approved."
+    if proposal.approved_at is not None and snap.now - proposal.approved_at > facts.APPROVAL_LIFETIME:
+        return "approval-too-old", "The approval is too old."
+    if version.target_revision != observed.revision:
+        return "target-moved", "The target changed since this was approved."
+    return None
+
+
+def _unapproved(
+    snap: facts.Snapshot, tool: Tool, context: dict[str, Any], verdict: check.Allowed | check.NeedsApproval, policies: policy.Policies
+) -> tuple[str, str] | None:
+    given = facts.approved_by(snap, tool=tool, context=context, policies=policies)
+    if isinstance(verdict, check.Allowed) and (given.automatic or given.people):
+        return None
+    required = max(verdict.count if isinstance(verdict, check.NeedsApproval) else 1, snap.proposal.approvals_required)
+    standing = approvals.standing(
+        [user.id for user in given.people],
+        required=required,
+        editor_id=snap.version.editor_id,
+        needs_other=snap.version.needs_other,
+        rules_off=switches.rules_off(),
+    )
+    if standing.satisfied and given.people:
+        return None
+    if given.automatic:
+        return "no-longer-automatic", "This may no longer run without a person."
+    return "approver-not-entitled", f"The approvals no longer suffice: {standing.missing or 'a person'} is needed."
+
+
+def _take(snap: facts.Snapshot, tool: Tool, arguments: dict[str, Any], request: check.Request) -> Claim | refusals.NotClaimed | None:
+    proposal, now = snap.proposal, snap.now
+    proposal_id, version, automatic = proposal.id, proposal.version, proposal.automatic
+    charges = facts.charges_of(proposal.agent_id, snap.ticket, tool, request.amount, now, policy.current())
+    try:
+        with db.session.begin_nested():
+            moved = lifecycle.move(
+                proposal_id,
+                before=arcs.APPROVED,
+                after=arcs.EXECUTING,
+                where=[Proposal.digest == snap.version.digest, Proposal.version == version, Proposal.fence == proposal.fence],
+                values={
+                    "fence": Proposal.fence + 1,
+                    "attempts": Proposal.attempts + 1,
+                    "lease_until": now + limits.lease(tool),
+                    "called_at": proposal.called_at or now,
+                },
+                event={"agent": proposal.agent_id, "tool": tool.name, "policy": policy.current().hash},
+                at=now,
+            )
+            if moved is None:
+                return None
+            reserve.reserve(proposal_id, charges)
+    except reserve.OverBudget as over:
+        return refusals.refuse(snap, over.charge.rule, over.charge.sentence)
+    deadline = now + timedelta(seconds=tool.timeout)
+    db.session.execute(
+        insert(Execution).values(
+            id=new_id("exec"),
+            proposal_id=proposal_id,
+            fence=moved.fence,
+            digest=moved.digest,
+            state="started",
+            deadline_at=deadline,
+            started_at=now,
+        )
+    )
+    return Claim(
+        proposal_id=proposal_id,
+        fence=moved.fence,
+        attempt=moved.attempts,
+        tool=tool,
+        arguments=arguments,
+        digest=moved.digest,
+        agent_id=moved.agent_id,
+        agent_name=snap.agent.name,
+        ticket_id=snap.ticket.external_id if snap.ticket else None,
+        automatic=automatic,
+        token=_token(snap, tool, moved.digest),
+        expires_at=datetime.now(UTC) + timedelta(seconds=tool.timeout),
+    )
+
+
+def _token(snap: facts.Snapshot, tool: Tool, approved: str) -> str:
+    """A one-use proof for the tool, good for a minute: this agent, this tool, this target, exactly this digest."""
+    key = hmac.new(config.current().secret.encode(), b"copilot tool token v1", hashlib.sha256).digest()
+    issued = datetime.now(UTC)
+    return jwt.encode(
+        {
+            "iss": "copilot",
+            "aud": f"tool:{tool.name}",
+            "sub": snap.customer.external_id if snap.customer else "",
+            "act": {"sub": snap.agent.name},
+            "jti": new_id("use"),
+            "target": snap.version.target,
+            "digest": approved,
+            "iat": issued,
+            "exp": issued + timedelta(seconds=TOKEN_SECONDS),
+        },
+        key,
+        algorithm="HS256",
+    )
+
+
+def _late(proposal_id: str, fence: int, tool: Tool, result: Result, now: datetime) -> str:
+    kept = aftermath.outcome_of(result)
+    db.session.execute(
+        update(Execution)
+        .where(Execution.proposal_id == proposal_id, Execution.fence == fence, Execution.late.is_(None))
+        .values(late=kept | {"at": now.isoformat()})
+        .execution_options(synchronize_session=False)
+    )
+    log.append("evidence.late", proposal_id, at=now, fence=fence, known=kept["known"])
+    if isinstance(result, Succeeded):
+        _confirm(proposal_id, tool, result, now)
+    return facts.snapshot(proposal_id).proposal.state
+
+
+def _confirm(proposal_id: str, tool: Tool, found: Succeeded, now: datetime) -> lifecycle.Moved | None:
+    moved = lifecycle.move(
+        proposal_id,
+        before=arcs.OUTCOME_UNKNOWN,
+        after=arcs.SUCCEEDED,
+        values={
+            "outcome": aftermath.outcome_of(found),
+            "provider_id": found.provider_id,
+            "intent_expires_at": now + timedelta(seconds=tool.window),
+        },
+        event={"evidence": "tool"},
+        at=now,
+    )
+    if moved is not None:
+        aftermath.follow(moved, found)
+    return moved
+
+
+def _close_execution(proposal_id: str, fence: int, state: str, result: Result, now: datetime) -> None:
+    values: dict[str, Any] = {"state": state, "ended_at": now}
+    if isinstance(result, Succeeded):
+        values |= {"result": {"value": result.result, "note": result.note}, "provider_id": result.provider_id}
+    else:
+        values["error"] = result.message
+    db.session.execute(
+        update(Execution)
+        .where(Execution.proposal_id == proposal_id, Execution.fence == fence)
+        .values(values)
+        .execution_options(synchronize_session=False)
+    )

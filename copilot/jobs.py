@@ -1,0 +1,272 @@
+"""Every background job, thin: the spine of the system on one page, and the only place where rooms meet.
+
+Redis and RQ are a doorbell: jobs carry ids only, re-read, check the state, and may run twice. What a lost doorbell
+leaves undone, `sweep` finds in the database. No transaction is open while anything outside is talked to.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+
+import redis
+import rq
+from rq.serializers import JSONSerializer
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
+
+from copilot import config
+from copilot import db as database
+from copilot.agents import runs
+from copilot.audit import holders, log
+from copilot.autonomy import grants
+from copilot.db import db, fresh_context, transaction
+from copilot.errors import BadInput, Conflict, CopilotError, DuplicateIntent, NotFound, Refused, Unavailable
+from copilot.gate import arcs
+from copilot.gateway import adapters, limits, reads, refusals, sweeper, writes
+from copilot.live import events
+from copilot.models import Heartbeat, Proposal
+from copilot.notify import outbox
+from copilot.review import edits, proposals
+
+logger = logging.getLogger(__name__)
+
+QUEUE_OF = {"draft": "draft", "execute": "execute", "look_up": "execute", "deliver": "upkeep", "roll_up": "upkeep"}
+SETTLE_TRIES = 5
+
+_queues: dict[str, rq.Queue] = {}
+
+
+def connect(url: str | None) -> None:
+    """Use this Redis for the doorbell; without one the sweeper still finds everything."""
+    _queues.clear()
+    if url is not None:
+        connection = redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=3)
+        _queues.update({name: rq.Queue(name, connection=connection, serializer=JSONSerializer) for name in config.QUEUES})
+
+
+def enqueue(name: str, *ids: str) -> bool:
+    """Ring for one job; False, and a log line, when Redis is away. Never raises: the sweeper repairs."""
+    queue = _queues.get(QUEUE_OF[name])
+    if queue is None:
+        return False
+    try:
+        queue.enqueue(f"copilot.jobs.{name}", args=ids, job_timeout=limits.JOB_TIMEOUT, result_ttl=0, failure_ttl=3600)
+    except redis.RedisError as error:
+        logger.warning("could not ring for %s (%s); the sweeper will", name, type(error).__name__)
+        return False
+    return True
+
+
+def run_queued(run_id: str) -> None:
+    """After a run was queued: ring for it and tell the pages."""
+    enqueue("draft", run_id)
+    events.publish("run", run_id)
+
+
+def proposal_changed(proposal_id: str) -> None:
+    """After a proposal changed: ring for its execution, wake the run that waits for it, tell the pages."""
+    row = db.session.execute(
+        select(Proposal.state, Proposal.run_id, Proposal.agent_id, Proposal.tool).where(Proposal.id == proposal_id)
+    ).one()
+    database.read_again()
+    if row.state == arcs.APPROVED:
+        enqueue("execute", proposal_id)
+    elif row.state in arcs.TERMINAL and row.run_id is not None:
+        with transaction():
+            woken = runs.wake(proposal_id)
+        if woken is not None:
+            enqueue("draft", woken)
+    events.publish("proposal", proposal_id, state=row.state)
+
+
+def draft(run_id: str) -> None:
+    """Let an agent work on its ticket until it proposes something, ends, or gives up."""
+    with transaction():
+        work = runs.claim(run_id)
+    if work is None:  # somebody else is at it, it is parked, or it is over
+        return
+    events.publish("run", run_id)
+    reached = runs.advance(work)
+    if isinstance(reached, runs.Wants):
+        _propose(work, reached)
+        return
+    with transaction():
+        if isinstance(reached, runs.Finished):
+            ended = runs.finish(work, "DONE", "done", reached.text)
+        else:
+            ended = runs.finish(work, "NEEDS_HUMAN", reached.code, reached.reason)
+    if not ended:  # the customer wrote meanwhile; harmless when another worker has it
+        enqueue("draft", run_id)
+    events.publish("run", run_id)
+
+
+def _propose(work: runs.Work, wants: runs.Wants) -> None:
+    """Turn a draft into a proposal and park the run on it, or tell the agent why it could not become one."""
+    wish = proposals.Draft(
+        agent_id=work.agent_id,
+        tool=wants.tool,
+        arguments=wants.arguments,
+        rationale=wants.rationale,
+        confidence=wants.confidence,
+        ticket_id=work.ticket_id,
+        run_id=work.run_id,
+        requester_id=work.requester_id,
+        request_key=f"{work.run_id}:{wants.call_id}",
+    )
+    try:
+        prepared = proposals.prepare(wish)
+        with transaction():
+            proposal_id = proposals.propose(prepared).id
+            runs.park(work, proposal_id, call_id=wants.call_id)
+    except runs.ClaimLost:
+        return
+    except Unavailable as error:
+        with transaction():
+            runs.put_back(work, code="tool-unavailable", reason=str(error))
+    except (BadInput, NotFound, Refused, Conflict) as error:
+        outcome = "duplicate" if isinstance(error, DuplicateIntent) else "denied"
+        with transaction():
+            again = runs.answer(work, wants.call_id, outcome=outcome, message=str(error))
+        if again is not None:
+            enqueue("draft", again)
+    else:
+        proposal_changed(proposal_id)
+        return
+    events.publish("run", work.run_id)
+
+
+def execute(proposal_id: str) -> None:
+    """Run one approved action at most once, however often the job is delivered."""
+    try:
+        observed = reads.observe(proposal_id)
+    except (Unavailable, Refused) as error:  # the target cannot be looked at, so nothing is claimed; the sweeper tries again
+        logger.warning("execute %s: %s", proposal_id, type(error).__name__)
+        return
+    if observed is None:
+        return
+    with transaction():
+        claim = writes.claim(proposal_id, observed)
+    if claim is None:  # already running, already done, withdrawn, or stopped by the kill switch
+        return
+    if isinstance(claim, refusals.NotClaimed):
+        if claim.refresh:
+            _refresh(proposal_id)
+    else:
+        result = adapters.perform(claim, late=partial(_late, claim))  # no transaction open
+        _settle(claim, result)
+    proposal_changed(proposal_id)
+
+
+def _settle(claim: adapters.Claim, result: adapters.Result) -> None:
+    """Record the outcome; a database that is busy or away for a moment must not turn a known outcome into an unknown one."""
+    for again in range(SETTLE_TRIES):
+        try:
+            with transaction():
+                writes.settle(claim, result)
+            return
+        except OperationalError:
+            if again == SETTLE_TRIES - 1:
+                raise
+            time.sleep(0.2 * 2**again)
+
+
+def _late(claim: adapters.Claim, result: adapters.Result) -> None:
+    """A call that was given up on has ended after all; runs in the call's own thread."""
+    with fresh_context():
+        with transaction():
+            writes.late(claim, result)
+        proposal_changed(claim.proposal_id)
+
+
+def _refresh(proposal_id: str) -> None:
+    """Show people how things stand now: a new version of a proposal the moving world sent back."""
+    try:
+        edit = edits.prepare_refresh(proposal_id)
+        with transaction():
+            edits.refresh(proposal_id, edit)
+    except CopilotError as error:  # it stays in the queue as it is; approving it leads back here
+        logger.warning("refresh %s: %s", proposal_id, type(error).__name__)
+
+
+def look_up(proposal_id: str) -> None:
+    """Ask the tool whether an unknown outcome happened; not found proves nothing."""
+    question = reads.question(proposal_id)
+    if question is None:
+        return
+    found = adapters.look_up(question.tool, proposal_id, question.call)
+    if found is None:
+        return
+    with transaction():
+        closed = writes.evidence(proposal_id, question.tool, found)
+    if closed:
+        proposal_changed(proposal_id)
+
+
+def deliver() -> None:
+    """Send what waits in the outbox."""
+    outbox.drain()
+
+
+def roll_up() -> None:
+    """Look again at every action that runs alone, and take back what no longer earns it."""
+    with transaction():
+        fallen = grants.recheck()
+    if fallen:
+        events.publish("grants", "all")
+
+
+def sequence() -> None:
+    """Give committed audit events their leaves."""
+    while True:
+        with transaction():
+            count = log.sequence()
+        if count < 1000:
+            return
+
+
+def sweep() -> None:
+    """Repair from the database whatever a lost job, a dead worker or a late person left behind."""
+    with transaction():
+        if not holders.hold("sweep", holders.me(), 30):
+            return
+    _sweep_runs()
+    with transaction():
+        lapsed = sweeper.lapsed()
+    for proposal_id in lapsed:
+        with transaction():
+            changed = sweeper.lapse(proposal_id)
+        if changed is not None:
+            proposal_changed(proposal_id)
+    with transaction():
+        waiting, questions = sweeper.undispatched(), sweeper.to_look_up()
+        sweeper.escalate()
+        sweeper.forget_intents()
+        due = sweeper.due()
+    for proposal_id in waiting:
+        enqueue("execute", proposal_id)
+    for proposal_id in questions:
+        enqueue("look_up", proposal_id)
+    for proposal_id in due:
+        with transaction():
+            ended = sweeper.remind_or_expire(proposal_id)
+        if ended is not None:
+            proposal_changed(proposal_id)
+
+
+def _sweep_runs() -> None:
+    now = database.now()
+    with transaction():
+        ready = [*runs.expired(now), *runs.stranded(), *runs.undispatched(now)]
+    for run_id in dict.fromkeys(ready):
+        enqueue("draft", run_id)
+
+
+def beat(name: str, kind: str) -> None:
+    """Leave a sign of life of this process."""
+    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
+    with transaction():
+        row = dialect.insert(Heartbeat).values(name=name[:100], kind=kind, at=database.now())
+        db.session.execute(row.on_conflict_do_update(index_elements=["name"], set_={"at": row.excluded.at, "kind": row.excluded.kind}))

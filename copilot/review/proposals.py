@@ -1,0 +1,230 @@
+"""From a draft to a proposal: judged by the gate before anyone is asked, so that nobody approves what cannot run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from copilot import db as database
+from copilot.audit import log
+from copilot.autonomy import grants
+from copilot.db import db, new_id
+from copilot.errors import BadInput, Conflict, DuplicateIntent, NotFound, Refused
+from copilot.gate import arcs, check, facts, lifecycle, policy, schema, tools
+from copilot.models import Agent, Decision, Proposal, ProposalVersion, Ticket
+from copilot.review import versions
+from copilot.review.versions import Content
+
+REVIEW_TIME = {"high": timedelta(hours=4), "medium": timedelta(hours=8), "low": timedelta(hours=24)}
+MAX_RATIONALE = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What an agent wants done. `request_key` makes a repeated request give the first proposal."""
+
+    agent_id: str
+    tool: str
+    arguments: Any
+    rationale: str = ""
+    confidence: float | None = None
+    ticket_id: str | None = None
+    run_id: str | None = None
+    requester_id: str | None = None
+    request_key: str | None = None
+    retry_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A draft ready to be judged; `refused` carries the tool's own no as (rule, sentence)."""
+
+    draft: Draft
+    content: Content
+    refused: tuple[str, str] | None = None
+
+
+def prepare(draft: Draft) -> Prepared:
+    """Normalise the draft and ask the tool about it; no transaction may be open.
+
+    Raises NotFound for an unknown tool, BadInput for arguments that do not fit, Unavailable when the tool cannot be asked.
+    """
+    tool = tools.current().get(draft.tool)
+    if tool.effect != "write":
+        raise BadInput(f"{tool.name} only reads, so there is nothing to propose; call it.", problems={"tool": "only reads"})
+    if draft.confidence is not None and not 0 <= draft.confidence <= 1:
+        raise BadInput("Confidence lies between 0 and 1.", problems={"confidence": "must lie between 0 and 1"})
+    arguments = schema.normalise(tool, draft.arguments)
+    agent, ticket = _around(draft)
+    agent_name, external_id = agent.name, ticket.external_id if ticket else None
+    database.read_again()
+    try:
+        return Prepared(draft, versions.look(tool, arguments, agent_name=agent_name, ticket_id=external_id))
+    except Refused as refusal:
+        return Prepared(draft, versions.unseen(tool, arguments), refused=(refusal.rule, str(refusal)))
+
+
+def propose(prepared: Prepared) -> Proposal:
+    """Write the proposal in the state the gate gives it: PENDING, APPROVED by itself with its evidence, or DENIED.
+
+    Raises DuplicateIntent when the same thing is already open or done elsewhere. A request repeated under its key,
+    or the same action drafted again by the same run, gets the first proposal.
+    """
+    draft, what = prepared.draft, prepared.content
+    first = _first(draft, what)
+    if first is not None:
+        return first
+    agent, ticket = _around(draft)
+    now = database.now()
+    level = facts.level(agent.id, what.tool.name)
+    verdict = judge(what, agent=agent, ticket=ticket, level=level, confidence=draft.confidence, now=now)
+    if prepared.refused is not None and not isinstance(verdict, check.Refused):
+        verdict = check.Refused(*prepared.refused)
+    if not isinstance(verdict, check.Refused):
+        first = _same_intent(draft, what)
+        if first is not None:
+            return first
+    try:
+        with db.session.begin_nested():
+            proposal_id = _write(draft, what, level=level, verdict=verdict, now=now)
+    except IntegrityError:  # somebody committed the same key since we looked
+        first = _first(draft, what) or _same_intent(draft, what)
+        if first is None:
+            raise
+        return first
+    return db.session.get_one(Proposal, proposal_id)
+
+
+def judge(what: Content, *, agent: Agent, ticket: Ticket | None, level: str, confidence: float | None, now: datetime) -> check.Verdict:
+    """The gate's preflight verdict on a content."""
+    policies = policy.current()
+    known = facts.load(agent=agent, ticket=ticket, tool=what.tool, amount=what.amount, now=now, policies=policies, level=level)
+    request = check.Request(what.tool, what.arguments, what.amount, what.target, what.preview.customer_id, confidence)
+    return check.check(request, known, policies)
+
+
+def verdict_row(verdict: check.Verdict) -> dict[str, Any]:
+    """The verdict as it is stored beside the proposal."""
+    shared = {"reason": verdict.reason, "policies": list(verdict.policies)}
+    if isinstance(verdict, check.Allowed):
+        return {"kind": "allowed", "rule": verdict.policies[0] if verdict.policies else "", **shared}
+    if isinstance(verdict, check.NeedsApproval):
+        return {"kind": "needs_approval", "rule": verdict.rule, "count": verdict.count, **shared}
+    return {"kind": "refused", "rule": verdict.rule, **shared}
+
+
+def _around(draft: Draft) -> tuple[Agent, Ticket | None]:
+    agent = db.session.get(Agent, draft.agent_id)
+    if agent is None:
+        raise NotFound("There is no such agent.")
+    ticket = db.session.get(Ticket, draft.ticket_id) if draft.ticket_id else None
+    if draft.ticket_id and ticket is None:
+        raise NotFound("There is no such ticket.")
+    return agent, ticket
+
+
+def _first(draft: Draft, what: Content) -> Proposal | None:
+    """The proposal an earlier request with this key made; Conflict when that one asked for something else."""
+    if draft.request_key is None:
+        return None
+    found = db.session.scalar(select(Proposal).where(Proposal.request_key == draft.request_key))
+    if found is not None and not _same(found, what):
+        raise Conflict("This idempotency key was used before for another proposal; use a new key.")
+    return found
+
+
+def _same_intent(draft: Draft, what: Content) -> Proposal | None:
+    if what.intent is None:
+        return None
+    found = db.session.scalar(select(Proposal).where(Proposal.intent_key == what.intent))
+    if found is None:
+        return None
+    if draft.run_id is not None and found.run_id == draft.run_id and _same(found, what):
+        return found
+    raise DuplicateIntent(
+        f"The same is already {'done' if found.state in arcs.TERMINAL else 'waiting or under way'}: see proposal {found.id}."
+    )
+
+
+def _same(found: Proposal, what: Content) -> bool:
+    drafted = select(ProposalVersion.arguments).where(ProposalVersion.proposal_id == found.id, ProposalVersion.version == 1)
+    return found.tool == what.tool.name and db.session.scalar(drafted) == what.canonical
+
+
+def _write(draft: Draft, what: Content, *, level: str, verdict: check.Verdict, now: datetime) -> str:
+    proposal_id = new_id("prop")
+    automatic = isinstance(verdict, check.Allowed)
+    state = arcs.APPROVED if automatic else arcs.DENIED if isinstance(verdict, check.Refused) else arcs.PENDING
+    required = verdict.count if isinstance(verdict, check.NeedsApproval) else 0
+    version = versions.row(what, proposal_id=proposal_id, agent_id=draft.agent_id, version=1, editor_id=None, needs_other=False, at=now)
+    judged = verdict_row(verdict)
+    lifecycle.begin(
+        {
+            "id": proposal_id,
+            "state": state,
+            "agent_id": draft.agent_id,
+            "ticket_id": draft.ticket_id,
+            "run_id": draft.run_id,
+            "requester_id": draft.requester_id,
+            "retry_of": draft.retry_of,
+            "tool": what.tool.name,
+            "risk": what.tool.risk,
+            "version": 1,
+            "digest": version["digest"],
+            "intent_key": None if state == arcs.DENIED else what.intent,
+            "approvals_required": required,
+            "level": level,
+            "automatic": automatic,
+            "verdict": judged,
+            "rationale": draft.rationale[:MAX_RATIONALE].replace("\0", "\ufffd"),
+            "confidence": draft.confidence,
+            "deadline_at": now + REVIEW_TIME[what.tool.risk],
+            "request_key": draft.request_key,
+            "created_at": now,
+            "updated_at": now,
+            "approved_at": now if automatic else None,
+            "dispatched_at": now if automatic else None,
+            "ended_at": now if state == arcs.DENIED else None,
+        },
+        event={
+            "agent": draft.agent_id,
+            "tool": what.tool.name,
+            "ticket": draft.ticket_id,
+            "run": draft.run_id,
+            "verdict": judged["kind"],
+            "rule": judged["rule"],
+            "policies": judged["policies"],
+            "approvals_required": required,
+            "level": level,
+        },
+        at=now,
+    )
+    versions.write(version)
+    if automatic:
+        _decide_automatically(proposal_id, draft.agent_id, what.tool.name, version["digest"], judged, now)
+    return proposal_id
+
+
+def _decide_automatically(proposal_id: str, agent_id: str, tool: str, digest: str, judged: dict[str, Any], now: datetime) -> None:
+    """An automatic approval is a decision row like any other, naming its evidence, and passes the same claim."""
+    decision_id = new_id("dec")
+    evidence = {"policies": judged["policies"], **grants.evidence(agent_id, tool)}
+    db.session.execute(
+        insert(Decision).values(
+            id=decision_id,
+            proposal_id=proposal_id,
+            version=1,
+            digest=digest,
+            verdict="approve",
+            reviewer_id=None,
+            automatic=True,
+            evidence=evidence,
+            via="automatic",
+            created_at=now,
+        )
+    )
+    log.append("decision.recorded", proposal_id, at=now, decision=decision_id, verdict="approve", version=1, digest=digest, automatic=True)
