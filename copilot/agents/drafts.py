@@ -82,3 +82,14 @@ class Stuck:
 
 
 Ending = Finished | Wants | Stuck
+
+
+def storable(value: Any) -> Any:
+    """A JSON value without the characters no database takes: NUL and halves of surrogate pairs."""
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {storable(key): storable(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(part) for part in value]
+    return value

@@ -10,6 +10,7 @@ import functools
 import logging
 import os
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _LONGEST_BODY = 2_000_000
 _ANSWER_TOKENS = 4096  # room for one action and for a reasoning model's thinking; doubled once when it was not enough
 _SECOND_CHANCES = 2  # of an empty, truncated or refusing model, beside any number of passing faults before the deadline
 _SHORTEST_TRY = 0.5
+_NO_LABEL = re.compile(r"[^!-~]")
 
 for _name in ("openai", "httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # below that they log prompts
@@ -109,7 +111,7 @@ def complete(messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[s
             if isinstance(read, tuple):
                 text, calls = read
                 model = given.model if isinstance(given.model, str) else ""
-                return Answer(text, calls, model[:100], used[0], used[1], _milliseconds(started))
+                return Answer(text, calls, _NO_LABEL.sub("", model)[:100], used[0], used[1], _milliseconds(started))
             fault, chances = read, chances - 1
             tokens = _ANSWER_TOKENS * 2 if fault.code == "model-truncated" else tokens
             if chances < 0:

@@ -62,6 +62,7 @@ class TicketText:
     customer_id: str
     customer_name: str
     customer_email: str
+    metadata: str
     messages: tuple[Said, ...]
 
 
@@ -94,7 +95,10 @@ def ticket(given: TicketText, *, fence: str, earlier: Sequence[str] = ()) -> Cha
     lines = [f"{label}: {_one_line(value)}" for label, value in facts.items() if value.strip()]
     if earlier:
         lines += ["", "Earlier decisions of our reviewers", *(f"- {sentence}" for sentence in earlier)]
-    lines += ["", _fenced(given.subject, fence, "subject"), *_conversation(given.messages, fence)]
+    lines += ["", _fenced(given.subject, fence, "subject")]
+    if given.metadata:
+        lines.append(_fenced(given.metadata[:4_000], fence, "metadata of the source"))
+    lines += _conversation(given.messages, fence)
     return {"role": "user", "content": "\n".join(lines)}
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from copilot.agents import llm, lookups, prompts, strict
-from copilot.agents.drafts import ChatMessage, Ending, Entry, Finished, Record, Stuck, Wants, Work
+from copilot.agents.drafts import ChatMessage, Ending, Entry, Finished, Record, Stuck, Wants, Work, storable
 from copilot.audit import redaction
 from copilot.errors import BadInput
 from copilot.gate import schema
@@ -48,7 +48,7 @@ class _Desk:
 
     def hide(self, value: Any) -> Any:
         """The value as the model may see it; new marks are remembered."""
-        hidden = redaction.redact_value(value, known=self.work.known, marks=self.marks)
+        hidden = redaction.redact_value(storable(value), known=self.work.known, marks=self.marks)
         self.marks = hidden.marks
         return hidden.text
 
@@ -145,9 +145,8 @@ def _parsed(text: str) -> dict[str, Any]:
     """The arguments as an object, or an object that says they were none."""
     try:
         value = json.loads(text or "{}", parse_constant=_refuse_constant)
-        json.dumps(value, ensure_ascii=False).encode()  # lone surrogates parse, but cannot be sent or stored
     except (ValueError, RecursionError):
-        return {_NOT_JSON: text[:500].encode("utf-8", "replace").decode()}
+        return {_NOT_JSON: text[:500]}
     return value if isinstance(value, dict) else {_NOT_JSON: text[:500]}
 
 
@@ -241,7 +240,7 @@ def _told(desk: _Desk, call_id: str, answer: Any, tool: Tool | None, millisecond
 def _closed(desk: _Desk, last: ChatMessage) -> Finished | Stuck:
     """The model calls nothing more: done if something was done for what the customer wrote last, else a person's turn."""
     text = redaction.restore(last.get("content") or "", desk.marks)
-    outcome, reason = _latest_outcome(desk.messages)
+    outcome, reason = _latest_outcome(desk)
     if outcome in ("executed", "edited_and_executed", "duplicate") or (outcome == "rejected" and reason in _GIVEN_UP):
         return Finished(text)
     if outcome is None:
@@ -249,12 +248,15 @@ def _closed(desk: _Desk, last: ChatMessage) -> Finished | Stuck:
     return Stuck("gave-up", f"The agent's last proposal ended as {outcome}, and it proposed nothing else.")
 
 
-def _latest_outcome(messages: Sequence[ChatMessage]) -> tuple[str | None, str | None]:
+def _latest_outcome(desk: _Desk) -> tuple[str | None, str | None]:
     """How the latest proposal since the customer's last word ended, and the code of the reason."""
-    for message in reversed(messages):
+    readers = {tool.name for tool in desk.work.tools if tool.effect == "read"}
+    calls = [call for message in desk.messages for call in message.get("tool_calls", ())]
+    was_read = {call["id"] for call in calls if call["function"]["name"] in readers}
+    for message in reversed(desk.messages):
         if message["role"] == "user":
             break
-        if message["role"] == "tool":
+        if message["role"] == "tool" and message["tool_call_id"] not in was_read:  # a tool's answer could look like an outcome
             with contextlib.suppress(ValueError, AttributeError):
                 told = json.loads(message["content"])
                 if "outcome" in told and "proposal" in told:
