@@ -1,0 +1,71 @@
+"""The clock: everything that happens because time passes. One is enough; a second does no harm, every tick is a compare-and-set."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask
+
+from copilot import jobs
+from copilot.app import create_app
+from copilot.processes import logs
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Something to do every so many seconds."""
+
+    name: str
+    seconds: float
+    do: Callable[[], object]
+
+
+def ticks() -> tuple[Tick, ...]:
+    """All of them, in the order in which they run when several are due."""
+    return (
+        Tick("beat", 5, lambda: jobs.beat(f"clock@{socket.gethostname()}", "clock")),
+        Tick("sequence", 1, jobs.sequence),
+        Tick("sweep", 5, jobs.sweep),
+        Tick("deliver", 5, lambda: jobs.enqueue("deliver")),
+        Tick("roll_up", 60, lambda: jobs.enqueue("roll_up")),
+    )
+
+
+def run(app: Flask, *, stop: threading.Event, wanted: tuple[Tick, ...] | None = None) -> None:
+    """Tick until `stop`. A tick that fails is logged and comes again; it never stops the others."""
+    due = dict.fromkeys(ticks() if wanted is None else wanted, 0.0)
+    while not stop.is_set():
+        for tick, at in due.items():
+            if time.monotonic() >= at and not stop.is_set():
+                due[tick] = time.monotonic() + tick.seconds
+                _do(app, tick)
+        stop.wait(max(0.05, min(due.values()) - time.monotonic()))
+
+
+def _do(app: Flask, tick: Tick) -> None:
+    try:
+        with app.app_context():
+            tick.do()
+    except Exception:  # noqa: BLE001 -- whatever went wrong, the next tick must come
+        _log.exception("clock: %s failed and will be tried again", tick.name)
+
+
+def main() -> None:
+    """Run the clock of this installation until SIGTERM or Ctrl-C."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    logs.configure()
+    run(create_app(web=False), stop=stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What the commands about people, agents, tickets and the log do, each in a transaction of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from copilot import config, jobs
+from copilot.agents import importer
+from copilot.app import create_app
+from copilot.audit import export
+from copilot.db import transaction
+from copilot.errors import SetupError
+from copilot.people import accounts, principals
+from copilot.processes import migrate
+
+Answer = dict[str, Any]
+
+
+@contextmanager
+def inside() -> Iterator[None]:
+    """Work inside the application, on a database that is as this version needs it."""
+    with create_app(web=False).app_context():
+        schema = migrate.schema()
+        if not schema.current:
+            raise SetupError(schema.problem or "The database is not migrated: run `copilot db upgrade` first.")
+        yield
+
+
+def add_user(email: str, *, name: str, role: str) -> Answer:
+    """Add a person; the answer holds the one-time link."""
+    with inside(), transaction():
+        return {"email": email, "role": role, "link": _link(accounts.invite(email, name, role))}
+
+
+def reset_user(email: str) -> Answer:
+    """End a person's password and sessions; the answer holds a new one-time link."""
+    with inside(), transaction():
+        return {"email": email, "link": _link(accounts.reset(email))}
+
+
+def disable_user(email: str) -> None:
+    """Shut a person out."""
+    with inside(), transaction():
+        accounts.disable(email)
+
+
+def list_users() -> list[Answer]:
+    """Everybody."""
+    with inside():
+        return [{"email": user.email, "name": user.name, "role": user.role, "active": user.active} for user in accounts.listed()]
+
+
+def add_agent(name: str, *, scopes: Iterable[str], owner: str, drafts: bool) -> Answer:
+    """Add an agent; the answer holds its secret."""
+    with inside(), transaction():
+        return {"name": name, "secret": principals.add(name, scopes, owner, drafts)}
+
+
+def rotate_agent(name: str) -> Answer:
+    """Give an agent a new secret."""
+    with inside(), transaction():
+        return {"name": name, "secret": principals.rotate(name)}
+
+
+def disable_agent(name: str) -> None:
+    """Shut an agent out."""
+    with inside(), transaction():
+        principals.disable(name)
+
+
+def list_agents() -> list[Answer]:
+    """Every agent."""
+    with inside():
+        return [
+            {"name": agent.name, "owner": agent.owner.email, "scopes": agent.scopes, "drafts": agent.drafts, "enabled": agent.enabled}
+            for agent in principals.listed()
+        ]
+
+
+def import_tickets(file: Path, *, source: str, progress: Callable[[int, int], None]) -> Answer:
+    """Import the good rows of a file and report the others by line."""
+    with inside():
+        return dataclasses.asdict(importer.load(file, source=source, progress=progress, queued=jobs.run_queued))
+
+
+def export_log(directory: Path) -> Answer:
+    """Write the audit bundle."""
+    with inside():
+        return dataclasses.asdict(export.write(directory))
+
+
+def _link(secret: str) -> str:
+    return f"{config.current().base_url}/link/{secret}"
