@@ -7,11 +7,11 @@ from flask import Flask
 from copilot.api import actions, decisions, edge, openapi, problems, proposals, tickets, token, tools, trace
 
 _VIEWS = (actions, decisions, openapi, proposals, tickets, token, tools, trace)  # importing one registers its routes
+problems.install(edge.bp)  # once, as the routes: a blueprint takes nothing more after it was mounted
 
 
 def register(app: Flask) -> None:
     """Mount the API. Its requests carry no cookie that means anything, so forgery protection does not apply to them."""
-    problems.install(edge.bp)
     app.register_blueprint(edge.bp)
     csrf = app.extensions.get("csrf")
     if csrf is not None:

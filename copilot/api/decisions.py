@@ -12,7 +12,7 @@ from copilot.db import db, transaction
 from copilot.errors import BadInput
 from copilot.models import User
 from copilot.models.people import DECIDING_ROLES
-from copilot.review import decisions
+from copilot.review import decisions, edits
 
 
 @bp.post("/proposals/<proposal_id>/decisions")
@@ -26,7 +26,7 @@ def decide(proposal_id: str) -> Response:
         if sent.arguments is None:
             raise BadInput("An edit needs the changed arguments.", problems={"arguments": "are required for an edit"})
         database.read_again()
-        edit = decisions.prepare_edit(proposal_id, sent.arguments)
+        edit = edits.prepare(proposal_id, sent.arguments)
     elif sent.arguments is not None:
         raise BadInput(f"Arguments belong to an edit, not to {sent.verdict}.", problems={"arguments": "belong to an edit"})
     reason = decisions.Reason(sent.reason.code, sent.reason.note) if sent.reason else None
