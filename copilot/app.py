@@ -11,7 +11,6 @@ from copilot import api as rest
 from copilot import config, jobs
 from copilot import db as database
 from copilot import web as pages
-from copilot.agents import lookups
 from copilot.audit import redaction
 from copilot.autonomy import grants
 from copilot.config import Settings
@@ -47,7 +46,6 @@ def create_app(settings: Settings | None = None, *, web: bool = True) -> Flask:
     database.db.init_app(app)
     database.set_clock_offset(settings.clock_offset)
     database.install_context(app.app_context)
-    lookups.install(app.app_context)
     jobs.connect(settings.redis_url)
     events.connect(settings.redis_url)
     if web:

@@ -30,7 +30,7 @@ class Work:
     messages: tuple[ChatMessage, ...]
     tools: tuple[Tool, ...]
     known: tuple[Known, ...] = ()
-    marks: Mapping[str, str] = NOTHING
+    marks: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     tokens: int = 0
 
 

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from copilot.agents import prompts
+from copilot.db import fresh_context
 from copilot.errors import CopilotError, Refused
 from copilot.gateway import reads
 
 _AT_ONCE = 4
-
-Context = Callable[[], AbstractContextManager[Any]]
-_fresh_context: Context | None = None
-
-
-def install(fresh_context: Context | None) -> None:
-    """Let reads run side by side, each thread in a context (and so a database session) of its own; without it they queue up."""
-    global _fresh_context
-    _fresh_context = fresh_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +40,11 @@ def run(asked: Sequence[Lookup], *, agent_id: str, ticket_id: str, deadline: flo
 
     Talks to the outside. A defect in our own code is the only thing that raises.
     """
-    fresh_context = _fresh_context
-    if len(asked) < 2 or fresh_context is None:
+    if len(asked) < 2:
         return [_one(lookup, agent_id=agent_id, ticket_id=ticket_id, deadline=deadline) for lookup in asked]
 
     def apart(lookup: Lookup) -> Found:
-        with fresh_context():
+        with fresh_context():  # sessions are never shared between threads
             return _one(lookup, agent_id=agent_id, ticket_id=ticket_id, deadline=deadline)
 
     pool = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="read")
