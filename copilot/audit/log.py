@@ -135,11 +135,6 @@ def guards(dialect: str) -> list[str]:
     return [" ".join(statement.split()) for statement in _GUARDS[dialect].values()]
 
 
-def unguard(dialect: str) -> list[str]:
-    """What a downgrade runs after it dropped the table, whose triggers go with it."""
-    return ["DROP FUNCTION IF EXISTS audit_events_refuse()"] if dialect == "postgresql" else []
-
-
 def _checked(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int):
         return value

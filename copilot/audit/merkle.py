@@ -75,7 +75,7 @@ def consistency(hashes: Sequence[bytes], old_size: int) -> list[bytes]:
 
 def included(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], expected: bytes) -> bool:
     """Whether `proof` shows the leaf at `index` in the tree of `size` leaves with root `expected` (RFC 9162, 2.1.3.2)."""
-    if not 0 <= index < size:
+    if not 0 <= index < size or len(leaf_hash) != 32 or len(expected) != 32:
         return False
     place, last, result = index, size - 1, leaf_hash
     for sibling in proof:

@@ -25,7 +25,7 @@ from copilot.toolkit import Tool
 
 DEFAULT = "suggest"
 SETTABLE = ("off", "suggest", "auto")
-FALLS_BACK = "Falls back to suggest by itself when an action fails, when nobody knows whether it happened, or when the gate refuses it at the last check."
+FALLS_BACK = "Falls back to suggest by itself when an action fails, its outcome is unknown, or the gate refuses it at the last check."
 
 _LATER = {"shadow": "Shadow mode", "canary": "Canary mode"}
 _ALONE = ("auto", "canary")
