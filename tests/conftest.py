@@ -21,6 +21,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from copilot import app as application
 from copilot import config
 from copilot.db import db
 from copilot.people import passwords
@@ -144,29 +145,10 @@ class Browser(FlaskClient):
         return contextvars.Context().run(super().open, *args, **kwargs)
 
 
-def create(settings: config.Settings) -> Flask:
-    """INTERIM."""
-    try:
-        from copilot import app as application
-    except ImportError:
-        from copilot.db import engine_options
-        from copilot.gate import policy
-        from copilot.gate import tools as registry
-
-        config.install(settings)
-        registry.install(registry.load(settings.toolkits))
-        policy.install(policy.load(settings.policy_dir))
-        made = Flask("interim")
-        made.config.update(SQLALCHEMY_DATABASE_URI=settings.database_url, SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url))
-        db.init_app(made)
-        return made
-    return application.create_app(settings)
-
-
 @pytest.fixture
 def app(settings: config.Settings) -> Iterator[Flask]:
     """The whole application, its context pushed."""
-    made = create(settings)
+    made = application.create_app(settings)
     made.testing = True
     made.test_client_class = Browser
     with made.app_context():

@@ -98,20 +98,28 @@ def postgres() -> Iterator[Postgres]:
         address, _, options = given.partition("?")
         yield Postgres(base=address.rpartition("/")[0], options=f"?{options}" if options else "")
         return
-    with _folder() as (folder, user):
-        yield from _cluster(folder, user, _postgres_binaries(folder, user))
+    user = _nobody()
+    with _folder(user, memory=True) as data, _folder(user, memory=False) as install:
+        yield from _cluster(data, user, _postgres_binaries(install, user))
+
+
+def _nobody() -> tuple[int, int] | None:
+    """Uid and gid to run PostgreSQL as when we are root, which it refuses to be."""
+    if os.geteuid() != 0:
+        return None
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[tuple[Path, tuple[int, int] | None]]:
-    """A folder for the cluster, owned by whoever runs it: PostgreSQL refuses to run as root, so root gives it to nobody."""
-    with tempfile.TemporaryDirectory(prefix="copilot-pg-") as name:
-        if os.geteuid() != 0:
-            yield Path(name), None
-            return
-        nobody = pwd.getpwnam("nobody")
-        os.chown(name, nobody.pw_uid, nobody.pw_gid)
-        yield Path(name), (nobody.pw_uid, nobody.pw_gid)
+def _folder(user: tuple[int, int] | None, *, memory: bool) -> Iterator[Path]:
+    """A folder of this user's, in memory where there is room: a database is 400 files, which some disks take a second to make."""
+    shared = Path("/dev/shm")
+    roomy = memory and shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 1 << 30
+    with tempfile.TemporaryDirectory(prefix="copilot-pg-", dir=shared if roomy else None) as name:
+        if user is not None:
+            os.chown(name, *user)
+        yield Path(name)
 
 
 def _postgres_binaries(folder: Path, user: tuple[int, int] | None) -> Path:
