@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,13 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BadInput as error:
-            raise click.ClickException("\n".join([str(error), *(f"  {name}: {why}" for name, why in error.problems.items())])) from error
         except CopilotError as error:
-            raise click.ClickException(str(error)) from error
+            problems = error.problems.items() if isinstance(error, BadInput) else ()
+            raise click.ClickException("\n".join([str(error), *(f"  {name}: {why}" for name, why in problems)])) from error
 
 
-def _print(answer: Any, *, as_json: bool, text: Callable[[], str], ok: bool = True) -> None:
-    click.echo(json.dumps(answer, default=str) if as_json else text())
+def _print(answer: Any, *, as_json: bool, text: str, ok: bool = True) -> None:
+    click.echo(json.dumps(answer, default=str) if as_json else text)
     if not ok:
         raise SystemExit(1)
 
@@ -75,19 +73,15 @@ def demo(data: Path | None, port: int | None, tickets: int | None, headless: boo
     """Start the whole product with a sample company and an offline model."""
     from copilot.processes import start, supervisor
 
+    port = port if port is not None else 0 if headless else 8000
+    offline = headless or not os.environ.get("COPILOT_MODEL")
     with start.data_dir(data, headless=headless) as folder:
-        plan = supervisor.Plan(
-            data_dir=folder,
-            port=port if port is not None else 0 if headless else 8000,
-            demo=True,
-            offline=headless or not os.environ.get("COPILOT_MODEL"),
-            **chosen,
-        )
+        plan = supervisor.Plan(folder, port=port, demo=True, offline=offline, **chosen)
         if not headless:
             start.stoppable(lambda: start.demo(plan, tickets=tickets or 60))
             return
         found = start.stoppable(lambda: start.headless(plan, tickets=tickets or 20, seed=seed))
-    _print(found, as_json=as_json, text=lambda: "\n".join(f"{name:<26} {value}" for name, value in found.items()), ok=start.passed(found))
+    _print(found, as_json=as_json, text="\n".join(f"{name:<26} {value}" for name, value in found.items()), ok=start.passed(found))
 
 
 @main.command()
@@ -143,8 +137,7 @@ def doctor(as_json: bool) -> None:
     from copilot.processes import doctor as process
 
     checks = process.examine()
-    found = [dataclasses.asdict(check) for check in checks]
-    _print(found, as_json=as_json, text=lambda: process.told(checks), ok=all(check.ok for check in checks))
+    _print([asdict(check) for check in checks], as_json=as_json, text=process.told(checks), ok=all(check.ok for check in checks))
 
 
 @main.command()
@@ -155,7 +148,7 @@ def bench(proposals: int, as_json: bool) -> None:
     from copilot.processes import bench as process
 
     figures = process.measure(proposals)
-    _print(figures, as_json=as_json, text=lambda: "\n".join(f"{name:<34} {value}" for name, value in figures.items()))
+    _print(figures, as_json=as_json, text="\n".join(f"{name:<34} {value}" for name, value in figures.items()))
 
 
 @main.group()
@@ -170,7 +163,7 @@ def upgrade(as_json: bool) -> None:
     from copilot.processes import migrate
 
     now = migrate.upgrade(config.load())
-    _print(dataclasses.asdict(now), as_json=as_json, text=lambda: f"The database is at revision {now.revision}.")
+    _print(asdict(now), as_json=as_json, text=f"The database is at revision {now.revision}.")
 
 
 @main.group()
@@ -189,7 +182,8 @@ _SECRET = "The secret of {name}, shown only now:\n{secret}"  # noqa: S105 -- a s
 @_json
 def users_add(email: str, role: str, name: str, as_json: bool) -> None:
     """Add a person and print the one-time link by which they set their password."""
-    _print(answer := _console().add_user(email, name=name, role=role), as_json=as_json, text=lambda: _LINK.format(**answer))
+    answer = _console().add_user(email, name=name, role=role)
+    _print(answer, as_json=as_json, text=_LINK.format(**answer))
 
 
 @users.command("list")
@@ -197,7 +191,7 @@ def users_add(email: str, role: str, name: str, as_json: bool) -> None:
 def users_list(as_json: bool) -> None:
     """List everybody."""
     rows = _console().list_users()
-    _print(rows, as_json=as_json, text=lambda: "\n".join(f"{r['email']:<40} {r['role']:<9} {_off(r['active'])}" for r in rows))
+    _print(rows, as_json=as_json, text="\n".join(f"{r['email']:<40} {r['role']:<9} {_off(r['active'])}" for r in rows))
 
 
 @users.command("disable")
@@ -213,7 +207,8 @@ def users_disable(email: str) -> None:
 @_json
 def users_reset(email: str, as_json: bool) -> None:
     """End a person's password and sessions and print a new one-time link."""
-    _print(answer := _console().reset_user(email), as_json=as_json, text=lambda: _LINK.format(**answer))
+    answer = _console().reset_user(email)
+    _print(answer, as_json=as_json, text=_LINK.format(**answer))
 
 
 @main.group()
@@ -230,7 +225,7 @@ def agents() -> None:
 def agents_add(name: str, scopes: tuple[str, ...], owner: str, drafts: bool, as_json: bool) -> None:
     """Add an agent and print its secret, once."""
     answer = _console().add_agent(name, scopes=scopes, owner=owner, drafts=drafts)
-    _print(answer, as_json=as_json, text=lambda: _SECRET.format(**answer))
+    _print(answer, as_json=as_json, text=_SECRET.format(**answer))
 
 
 @agents.command("list")
@@ -239,7 +234,7 @@ def agents_list(as_json: bool) -> None:
     """List the agents."""
     rows = _console().list_agents()
     lines = (f"{r['name']:<24} {r['owner']:<30} {_off(r['enabled']):<9}{' '.join(r['scopes'])}" for r in rows)
-    _print(rows, as_json=as_json, text=lambda: "\n".join(lines))
+    _print(rows, as_json=as_json, text="\n".join(lines))
 
 
 @agents.command("rotate")
@@ -247,7 +242,8 @@ def agents_list(as_json: bool) -> None:
 @_json
 def agents_rotate(name: str, as_json: bool) -> None:
     """Give an agent a new secret and print it, once; the old one ends."""
-    _print(answer := _console().rotate_agent(name), as_json=as_json, text=lambda: _SECRET.format(**answer))
+    answer = _console().rotate_agent(name)
+    _print(answer, as_json=as_json, text=_SECRET.format(**answer))
 
 
 @agents.command("disable")
@@ -270,11 +266,11 @@ def tickets() -> None:
 def tickets_import(file: Path, source: str, as_json: bool) -> None:
     """Import tickets from a .csv or .jsonl file; running it again takes only what is missing."""
     with click.progressbar(length=1000, label=file.name, hidden=as_json) as bar:
-        moved = lambda done, total: bar.update(round(1000 * done / max(total, 1)) - bar.pos)  # noqa: E731
+        moved = lambda done, total: bar.update(round(1000 * done / max(total, 1)) - bar.pos)  # noqa: E731 -- a function of one line would need six
         found = _console().import_tickets(file, source=source, progress=moved)
     bad = "".join(f"\n  line {line}: {why}" for line, why in found["bad"])
     counts = f"{found['read']} rows: {found['imported']} imported, {found['already']} here already, {len(found['bad'])} not taken{bad}"
-    _print(found, as_json=as_json, text=lambda: counts, ok=not found["bad"])
+    _print(found, as_json=as_json, text=counts, ok=not found["bad"])
 
 
 @main.group()
@@ -287,11 +283,8 @@ def audit() -> None:
 @_json
 def audit_export(directory: Path, as_json: bool) -> None:
     """Write the log as a bundle that anybody can verify."""
-    _print(
-        answer := _console().export_log(directory),
-        as_json=as_json,
-        text=lambda: "{size} events, root {root}, in {directory}".format(**answer),
-    )
+    answer = _console().export_log(directory)
+    _print(answer, as_json=as_json, text="{size} events, root {root}, in {directory}".format(**answer))
 
 
 @audit.command("verify")
@@ -305,4 +298,4 @@ def audit_verify(directory: Path, witness: Path | None, as_json: bool) -> None:
     report = verify.bundle(directory, witness=witness)
     problems = "".join(f"\n  {problem}" for problem in report.problems)
     verdict = f"{'whole' if report.ok else 'NOT WHOLE'}: {report.size} events, root {report.root}, {report.signed}{problems}"
-    _print(dataclasses.asdict(report), as_json=as_json, text=lambda: verdict, ok=report.ok)
+    _print(asdict(report), as_json=as_json, text=verdict, ok=report.ok)

@@ -205,7 +205,7 @@ def _skew(_: Settings) -> str:
 
 def _beats(_: Settings) -> str:
     moment = now()
-    rows = db.session.execute(select(Heartbeat.kind, func.max(Heartbeat.at)).group_by(Heartbeat.kind)).tuples()
+    rows = db.session.execute(select(Heartbeat.kind, func.max(Heartbeat.at)).group_by(Heartbeat.kind))
     newest = dict(rows.all())
     silent = [kind for kind in (*config.QUEUES, "clock") if kind not in newest or moment - newest[kind] > _FRESH]
     if silent:

@@ -52,6 +52,7 @@ def plan(data_dir: Path) -> Embedded:
     words = (
         binary(), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--dir", str(folder),
         "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--daemonize", "no", "--loglevel", "warning",
+        "--logfile", str(folder / "server.log"),
     )  # fmt: skip
     return Embedded(command=words, url=f"unix://{socket}", folder=folder, temporary=temporary)
 

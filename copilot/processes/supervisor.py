@@ -113,7 +113,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=256)
     except OSError as error:
-        raise SetupError(f"Port {port} on {host} cannot be used ({error.strerror}): choose another with --port.") from error
+        raise SetupError(f"Port {port} on {host} cannot be used ({os.strerror(error.errno or 0)}): choose another with --port.") from error
     with listener:
         yield listener
 
@@ -138,7 +138,9 @@ def _start_server(family: Family, folder: Path) -> server.Embedded:
         if family.until(lambda: server.answers(embedded.url), seconds=20, needs=[child]):
             break
         if attempt == 2:
-            raise SetupError("The embedded Redis-compatible server does not start; its log says why. REDIS_URL can name another.")
+            raise SetupError(
+                f"The embedded Redis-compatible server does not start; {folder}/redis/server.log says why. REDIS_URL can name another."
+            )
         server.forget(embedded)
         child.again_at = None
     (folder / "redis_url").write_text(embedded.url + "\n")
@@ -186,13 +188,13 @@ def _start_work(made: Installation, listener: socket.socket) -> None:
         order=_WORK, environ=made.environ, passes=(fd,),
     )  # fmt: skip
     made.family.start(web)
+    if not made.family.until(lambda: _answers(made.url), seconds=60):
+        raise SetupError("The web server does not answer; its log says why.")
     for queue, usual in WORKERS.items():
         count = made.plan.workers if made.plan.workers is not None and queue != "upkeep" else usual
         for number in range(1, count + 1):
             made.family.start(worker(queue, number, environ=made.environ))
     made.family.start(Child("clock", lambda _: (python, "-m", "copilot.processes.clock"), order=_WORK, environ=made.environ))
-    if not made.family.until(lambda: _answers(made.url), seconds=60):
-        raise SetupError("The web server does not answer; its log says why.")
 
 
 def worker(queue: str, number: int, *, environ: dict[str, str]) -> Child:
