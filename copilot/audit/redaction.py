@@ -165,7 +165,7 @@ def _merged(spans: list[patterns.Span]) -> Iterator[patterns.Span]:
     """Overlapping finds as one, under the kind of the longest: dropping one would leave its other half readable."""
     current: patterns.Span | None = None
     longest = 0
-    for start, end, kind in sorted(spans):
+    for start, end, kind in sorted(spans, key=_by_place):
         if current is None or start >= current[1]:
             if current is not None:
                 yield current
@@ -177,6 +177,12 @@ def _merged(spans: list[patterns.Span]) -> Iterator[patterns.Span]:
         current = (current[0], max(end, current[1]), label)
     if current is not None:
         yield current
+
+
+def _by_place(span: patterns.Span) -> tuple[int, int, bool]:
+    """By start, the longer first; what is also a telephone number by its shape is rather the other thing."""
+    start, end, kind = span
+    return start, -end, kind == "phone"
 
 
 def _bare(kind: str, _value: str) -> str:
@@ -238,8 +244,9 @@ def _deep(value: Any, find: _Find, mark: _Mark) -> Any:
 
 
 def _deep_key(key: Any, find: _Find, mark: _Mark) -> Any:
-    """Keys are a tool's own words, unless one holds an address or a long number."""
-    return _replace(key, find, mark) if isinstance(key, str) and ("@" in key or patterns.SEVEN_DIGITS.search(key)) else key
+    """Keys are a tool's own words, unless one holds an address, a long number or something that could pass for a mark."""
+    telling = isinstance(key, str) and ("@" in key or "[" in key or patterns.SEVEN_DIGITS.search(key))
+    return _replace(key, find, mark) if telling else key
 
 
 def _strings(value: Any) -> Iterator[str]:
