@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from copilot.errors import SetupError
+
+ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # of a policy or budget: it goes into the audit log, which takes no text
 
 _PER = ("all", "agent", "customer", "tool")
 _FIELDS = {"id", "tools", "per", "seconds", "amount_minor", "currency", "count", "sentence"}
@@ -62,6 +65,7 @@ def _rule(file: Path, entry: dict[str, Any]) -> BudgetRule:
     problems = {
         f"unknown fields {sorted(set(entry) - _FIELDS)}": bool(set(entry) - _FIELDS),
         "needs id, tools, per, seconds and sentence": not {"id", "tools", "per", "seconds", "sentence"} <= set(entry),
+        "its id is lower-case letters, digits, dots and dashes, at most 64": not ID.fullmatch(str(name)),
         f"per is one of {', '.join(_PER)}": entry.get("per") not in _PER,
         "has either count, or amount_minor with currency": by_count == by_amount or by_amount != ("currency" in entry),
         "limits and seconds are positive whole numbers": not all(

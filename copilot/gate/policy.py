@@ -91,6 +91,8 @@ def load(directory: Path | None) -> Policies:
     sentences = {ids[key]: str(policy.get("annotations", {}).get("sentence", "")) for key, policy in parsed.items()}
     if not all(ids.values()) or not all(sentences.values()):
         raise SetupError(f"Policies in {directory}: every policy carries @id(…) and @sentence(…).")
+    if odd := [name for name in ids.values() if not budgets.ID.fullmatch(name)]:
+        raise SetupError(f"Policies in {directory}: @id {odd[0]!r}: use lower-case letters, digits, dots and dashes, at most 64.")
     if len(sentences) != len(ids):
         raise SetupError(f"Policies in {directory}: two policies have the same @id.")
     return Policies(handle, schema, ids, sentences, rules, hashlib.sha256(whole.encode()).hexdigest())
