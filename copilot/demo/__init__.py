@@ -1,0 +1,1 @@
+"""A sample company on the public toolkit and client only: a shop with its own ledger, tools, tickets, an offline model."""
