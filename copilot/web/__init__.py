@@ -37,7 +37,7 @@ def register(app: Flask) -> None:
     Bootstrap5(app)
     security.install(app, current)
     access.install(app)
-    filters.install(app, current)
+    filters.install(app)
     problems.install(app)
     for page in _PAGES:
         app.register_blueprint(page.bp)

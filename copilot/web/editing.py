@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from copilot.db import read_again, transaction
 from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused, Unavailable
 from copilot.gate import arcs, tools
-from copilot.review import cards, decisions
+from copilot.review import cards, decisions, edits, entitlement
 from copilot.web import access, arguments
 from copilot.web.forms import EditForm
 from copilot.web.proposals import card_page, done, refused
@@ -48,7 +48,7 @@ def save(proposal_id: str) -> ResponseReturnValue:
         return edit_page(card, entered, edited, problems=problems, status=422)
     read_again()
     try:
-        edit = decisions.prepare_edit(proposal_id, edited)
+        edit = edits.prepare(proposal_id, edited)
     except (BadInput, Refused, Unavailable) as error:
         found = error.problems if isinstance(error, BadInput) else {}
         return edit_page(card, entered, edited, problems=found or {"": str(error)}, status=error.status)
@@ -99,7 +99,7 @@ def edit_page(
     edited: dict[str, Any],
     *,
     problems: dict[str, str] | None = None,
-    edit: decisions.Edit | None = None,
+    edit: edits.Edit | None = None,
     status: int = 200,
 ) -> ResponseReturnValue:
     """The edit page with everything that was typed, the difference so far, and a sentence at each problem."""
@@ -119,6 +119,6 @@ def edit_page(
         "general": general,
         "edited": json.loads(json.dumps(edited)),
         "edit": edit,
-        "standing": decisions.standing(cards.find(card.id), access.viewer().user),
+        "standing": entitlement.standing(cards.find(card.id), access.viewer().user),
     }
     return render_template("proposals/edit.html", **context), status

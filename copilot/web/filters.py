@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -12,9 +13,8 @@ from flask import Flask, g, request, url_for
 from markupsafe import Markup
 
 from copilot import config
-from copilot.config import Settings
 from copilot.db import now
-from copilot.gate import approvals, arcs, switches, tools
+from copilot.gate import approvals, arcs, switches
 from copilot.review import inbox
 from copilot.toolkit import Money
 from copilot.web import access, html, money, reading, security, text
@@ -46,19 +46,19 @@ STATES = {
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 
 
-def install(app: Flask, settings: Settings) -> None:
+def install(app: Flask) -> None:
     """Register the filters and the few functions every page uses."""
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(
         shown=text.shown, label=text.label, money=show_money, when=when, ago=ago, left=left, pretty=pretty, tone=tone, state=state,
-        plural=plural, reason=reason, short=short, message=message,
+        plural=plural, reason=reason, short=short, message=message, amount=amount, duration=duration, without=without,
+        capitalize_first=capitalize_first,
     )  # fmt: skip
     app.jinja_env.globals.update(
         nonce=security.nonce, asset=asset, lines=reading.lines, difference=text.difference, changes=reading.changes, moment=moment,
-        nav=nav, thrown=switches.listed, offline=offline, COUNT_CAP=inbox.COUNT_CAP, tool_risk=tool_risk,
-        two_or_more=lambda: switches.entitled_people() > 1, iso=iso, theme=theme,
+        nav=nav, thrown=switches.listed, offline=offline, COUNT_CAP=inbox.COUNT_CAP, theme=theme,
+        args_without=args_without,
     )  # fmt: skip
-    app.jinja_env.globals["timezone"] = settings.timezone
 
 
 def moment() -> datetime:
@@ -125,8 +125,11 @@ def ago(at: datetime | None) -> Markup:
     """How long ago, kept fresh by the page's script."""
     if at is None:
         return Markup("–")
+    since = moment() - at
     title = f"{at.astimezone(config.current().timezone):%Y-%m-%d %H:%M:%S %Z}"
-    return Markup('<time datetime="{}" title="{}" data-clock="ago">{}</time>').format(iso(at), title, _ago(moment() - at))
+    return Markup('<time datetime="{}" title="{}" data-clock="ago" data-seconds="{:.0f}">{}</time>').format(
+        iso(at), title, since.total_seconds(), _ago(since)
+    )
 
 
 def left(at: datetime) -> Markup:
@@ -134,8 +137,8 @@ def left(at: datetime) -> Markup:
     rest = at - moment()
     tone = "over" if rest <= timedelta(0) else "soon" if rest <= timedelta(minutes=15) else "calm"
     title = f"{at.astimezone(config.current().timezone):%Y-%m-%d %H:%M:%S %Z}"
-    return Markup('<time class="left left-{}" datetime="{}" title="{}" data-clock="left">{}</time>').format(
-        tone, iso(at), title, _left(rest)
+    return Markup('<time class="left left-{}" datetime="{}" title="{}" data-clock="left" data-seconds="{:.0f}">{}</time>').format(
+        tone, iso(at), title, rest.total_seconds(), _left(rest)
     )
 
 
@@ -192,7 +195,33 @@ def message(body: str) -> Markup:
     return html.harmless(body) if html.is_html(body) else text.shown(body)
 
 
-def tool_risk(name: str) -> str:
-    """A tool's risk as registered, or nothing when no toolkit provides it any more."""
-    found = tools.current().find(name)
-    return found.risk if found else ""
+def amount(value: Mapping[str, Any]) -> str:
+    """Money given as a mapping of `minor` and `currency`, as tools and notifications do."""
+    try:
+        return money.show(Money(value["minor"], value["currency"]))
+    except (KeyError, TypeError, ValueError):
+        return str(dict(value))
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None:
+        return "–"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3_600:.1f} h"
+
+
+def without(value: Mapping[str, Any] | None, *names: str) -> dict[str, Any]:
+    """A mapping without some of its keys."""
+    return {key: part for key, part in (value or {}).items() if key not in names}
+
+
+def capitalize_first(sentence: str) -> str:
+    """A sentence with a capital, the rest as it was."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def args_without(*names: str) -> dict[str, str]:
+    """This address's parameters without some, for links that keep a filter."""
+    return {key: part for key, part in request.args.items() if key not in names and part}

@@ -52,7 +52,7 @@ def metrics() -> ResponseReturnValue:
         notifications.labels(state).set(number)
     beats = Gauge("copilot_heartbeat_age_seconds", "Seconds since the newest sign of life, by kind of process", ["kind"], registry=registry)
     moment = now()
-    for kind, at in db.session.execute(select(Heartbeat.kind, func.max(Heartbeat.at)).group_by(Heartbeat.kind)).tuples():
+    for kind, at in db.session.execute(select(Heartbeat.kind, func.max(Heartbeat.at)).group_by(Heartbeat.kind)):
         beats.labels(kind).set(max(0.0, (moment - at).total_seconds()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 

@@ -11,7 +11,7 @@ from copilot import jobs
 from copilot.db import transaction
 from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused
 from copilot.gate import tools
-from copilot.review import cards, decisions, inbox
+from copilot.review import cards, decisions, entitlement, inbox
 from copilot.web import access
 from copilot.web.forms import ApproveForm, NoteForm, RejectForm
 
@@ -108,7 +108,7 @@ def card_page(proposal_id: str, *, status: int = 200, problem: tuple[str, str] |
     context = {
         "card": shown,
         "tool": tools.current().find(shown.tool),
-        "standing": decisions.standing(cards.find(proposal_id), person.user),
+        "standing": entitlement.standing(cards.find(proposal_id), person.user),
         "problem": problem,
         "approve": ApproveForm(formdata=None, seen=shown.digest),
         "reject": rejecting,

@@ -76,7 +76,7 @@ def _page(*, status: int = 200, **forms: SwitchForm | RuleForm) -> ResponseRetur
         "thrown": thrown,
         "rules": approvals.RULES,
         "off": off,
-        "names": dict(db.session.execute(select(User.id, User.name).where(User.id.in_(ids))).tuples().all()),
+        "names": {row.id: row.name for row in db.session.execute(select(User.id, User.name).where(User.id.in_(ids)))},
         "scopes": _scopes(agents),
         "people": switches.entitled_people(),
         "chosen": request.form.get("scope", "") or request.form.get("name", ""),
