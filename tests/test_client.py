@@ -1,0 +1,217 @@
+"""The client over real sockets: against the application, and against a server that misbehaves on purpose."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+from werkzeug.serving import make_server
+
+from copilot import client as module
+from copilot import db as database
+from copilot.client import ApiError, Client, Unreachable
+from copilot.db import db, transaction
+from copilot.models import Ticket
+from copilot.people import principals, tokens
+from tests.support.people import People
+
+PAY = {"invoice": "I-1", "account": "C-1/main", "amount_minor": 6000, "currency": "EUR"}
+
+
+@pytest.fixture
+def url(app: Flask) -> Iterator[str]:
+    """The application behind a real socket."""
+    database.read_again()
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=contextvars.Context().run, args=(server.serve_forever,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join(timeout=20)
+    server.server_close()
+
+
+@pytest.fixture
+def secret(people: People) -> str:
+    with transaction():
+        return principals.add("helpdesk", ["tickets:write", "*:read", "pay_key:write"], "dee@example.com", drafts=True)
+
+
+@pytest.fixture
+def person_token(people: People) -> str:
+    with transaction():
+        return tokens.issue_person(people.bo, "tests")
+
+
+def test_a_source_brings_tickets_messages_and_statuses(url: str, secret: str) -> None:
+    with Client(url, client_id="helpdesk", client_secret=secret, scope="tickets:write") as desk:
+        first = desk.create_ticket(external_id="T/1", subject="Lamp", body="Broken", customer={"id": "C-1"}, metadata={"a": 1})
+        again = desk.create_ticket(external_id="T/1", subject="Lamp", body="Broken", customer={"id": "C-1"})
+        assert (first["created"], again["created"], first["id"] == again["id"]) == (True, False, True)
+        assert desk.add_message("T/1", external_id="m1", author="customer", body="Hi", at=datetime(2026, 1, 2, tzinfo=UTC))["created"]
+        assert desk.add_message("T/1", external_id="m2", author="customer", body="Hi?")["created"]
+        assert desk.set_status("T/1", "pending")["status"] == "pending"
+        with pytest.raises(ApiError) as caught:
+            desk.set_status("T-404", "open")
+        assert (caught.value.status, caught.value.title, caught.value.code) == (404, "Not found", "not-found")
+        with pytest.raises(ApiError) as caught:
+            desk.create_ticket(external_id="T-2", subject="", body="B", customer={"id": "C"})
+        assert (caught.value.status, list(caught.value.problems)) == (422, ["subject"])
+        with pytest.raises(ApiError) as caught:
+            desk.read("read_account", arguments={"account": "C-1/main"})
+        assert caught.value.status == 403
+
+
+def test_an_agent_proposes_and_a_person_decides(url: str, secret: str, person_token: str) -> None:
+    with Client(f"{url}/", client_id="helpdesk", client_secret=secret) as bot, Client(url, token=person_token) as bo:
+        assert "pay_key" in {tool["name"] for tool in bot.tools()}
+        assert bot.read("read_account", arguments={"account": "C-1/main"})["paid_minor"] == 0
+        proposal = bot.propose("pay_key", arguments=PAY, idempotency_key="k", rationale="due", confidence=0.9)
+        page = bo.proposals(state="PENDING", limit=10)
+        assert ([one["id"] for one in page["items"]], page["next"]) == ([proposal["id"]], None)
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(bot.proposal, proposal["id"], wait=20)
+            decided = bo.decide(proposal["id"], verdict="reject", digest=proposal["digest"], reason={"code": "duplicate", "note": "paid"})
+            assert decided["state"] == "REJECTED"
+            assert waiting.result(timeout=20)["state"] == "REJECTED"
+        with pytest.raises(ApiError) as caught:
+            bo.decide(proposal["id"], verdict="approve", digest=proposal["digest"])
+        assert (caught.value.status, caught.value.code) == (409, "already-decided")
+        assert bo.trace(proposal["id"])["decisions"][0]["note"] == "paid"
+        second = bot.propose("pay_key", arguments=PAY, idempotency_key="k2")
+        assert bot.withdraw(second["id"], note="changed my mind")["state"] == "WITHDRAWN"
+        assert {card["tool"] for card in bo.actions()} == {"pay_key"}
+        assert bo.set_level("helpdesk", "pay_key", level="off", reason="holiday")["level"] == "off"
+        with pytest.raises(ApiError) as caught:
+            bo.set_level("helpdesk", "pay_key", level="auto", reason="trust me")
+        assert (caught.value.status, caught.value.code) == (409, "refused")
+
+
+def test_a_token_that_was_withdrawn_is_renewed_once_and_wrong_credentials_end_it(url: str, secret: str) -> None:
+    desk = Client(url, client_id="helpdesk", client_secret=secret)
+    assert desk.tools()
+    desk._access = "a.b.c"
+    assert desk.tools()
+    with transaction():
+        principals.rotate("helpdesk")
+    with pytest.raises(ApiError) as caught:
+        desk.tools()
+    assert (caught.value.status, caught.value.code) == (401, "invalid_client")
+    desk.close()
+
+
+def test_forty_threads_share_one_client_and_one_token(url: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Client(url, client_id="helpdesk", client_secret=secret, timeout=30) as desk, ThreadPoolExecutor(max_workers=40) as pool:
+        made = pool.map(lambda n: desk.create_ticket(external_id=f"T-{n % 20}", subject="S", body="B", customer={"id": "C"}), range(40))
+        assert sum(one["created"] for one in made) == 20
+    database.read_again()
+    assert db.session.execute(select(func.count()).select_from(Ticket)).scalar_one() == 20
+
+
+class Misbehaving:
+    """A server that answers by script: a status, or `reset` to close the connection without a word."""
+
+    def __init__(self) -> None:
+        self.script: list[int | str] = []
+        self.asked: list[str] = []
+
+
+@contextmanager
+def misbehaving() -> Iterator[tuple[str, Misbehaving]]:
+    plan = Misbehaving()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            plan.asked.append(f"{self.command} {self.path}")
+            status = plan.script.pop(0) if plan.script else 200
+            if status == "reset":
+                self.close_connection = True
+                return
+            assert isinstance(status, int)
+            body = b"<html>" if status == 502 else json.dumps({"items": [], "title": "Away", "detail": "later"}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PATCH = answer  # noqa: N815 - the names BaseHTTPRequestHandler looks for
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", plan
+    finally:
+        server.shutdown()
+        thread.join(timeout=10)
+        server.server_close()
+
+
+@pytest.fixture
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+
+
+TICKET: dict[str, Any] = {"external_id": "T", "subject": "S", "body": "B", "customer": {"id": "C"}}
+
+
+@pytest.mark.usefixtures("_no_pauses")
+@pytest.mark.parametrize("wrong", [502, 503, 504, "reset"])
+def test_repeatable_requests_are_repeated_and_others_are_not(wrong: int | str) -> None:
+    with misbehaving() as (url, plan), Client(url, token="t") as one:
+        plan.script = [wrong, wrong]
+        one.create_ticket(**TICKET)
+        assert len(plan.asked) == 3
+        plan.asked.clear()
+        plan.script = [wrong, wrong]
+        with pytest.raises(ApiError) as caught:
+            one.decide("p", verdict="approve", digest="d")
+        assert len(plan.asked) == 1
+        assert isinstance(caught.value, Unreachable) == (wrong == "reset")
+        assert caught.value.status == (0 if wrong == "reset" else wrong)
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_it_gives_up_after_some_repeats_and_never_repeats_a_no() -> None:
+    with misbehaving() as (url, plan), Client(url, token="t", retries=2) as one:
+        plan.script = [503] * 9
+        with pytest.raises(ApiError) as caught:
+            one.tools()
+        assert (caught.value.status, caught.value.title, caught.value.detail, len(plan.asked)) == (503, "Away", "later", 3)
+        plan.asked.clear()
+        for status in (400, 404, 409, 422, 429, 500):
+            plan.script = [status]
+            with pytest.raises(ApiError) as caught:
+                one.tools()
+            assert caught.value.status == status
+        assert len(plan.asked) == 6
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_a_server_that_is_not_there_is_unreachable() -> None:
+    with Client("http://127.0.0.1:9", token="t", retries=1) as one, pytest.raises(Unreachable) as caught:
+        one.decide("p", verdict="approve", digest="d")
+    assert caught.value.status == 0
+
+
+def test_it_takes_one_identity() -> None:
+    with pytest.raises(ValueError, match="either"):
+        Client("http://127.0.0.1:9")
+    with pytest.raises(ValueError, match="either"):
+        Client("http://127.0.0.1:9", token="t", client_id="a", client_secret="b")
