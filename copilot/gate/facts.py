@@ -104,7 +104,7 @@ def _used(charges: Iterable[budgets.Charge]) -> list[tuple[budgets.Charge, int]]
         return []
     keys = [charge.key for charge in charges]
     rows = db.session.execute(select(Budget.key, Budget.spent + Budget.reserved).where(Budget.key.in_(keys)))
-    used = dict(rows.tuples().all())
+    used = {row[0]: row[1] for row in rows}
     return [(charge, used.get(charge.key, 0)) for charge in charges]
 
 

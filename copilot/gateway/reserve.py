@@ -57,7 +57,7 @@ def close(proposal_id: str, *, spent: bool) -> None:
         .returning(Reservation.budget_key, Reservation.amount)
         .execution_options(synchronize_session=False)
     )
-    for key, amount in sorted(db.session.execute(closing).tuples()):
+    for key, amount in sorted(tuple(row) for row in db.session.execute(closing)):
         changes = {"reserved": Budget.reserved - amount}
         if spent:
             changes["spent"] = Budget.spent + amount

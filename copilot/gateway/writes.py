@@ -76,6 +76,8 @@ def settle(claim: Claim, result: Result) -> str:
     still closes an outcome nobody knew.
     """
     now = database.now()
+    if isinstance(result, Failed) and claim.attempt > 1:  # a refused repeat says nothing of the call before it
+        result = Unknown(f"{result.message} An earlier attempt may have happened, so a person has to find out.")
     after = {Succeeded: arcs.SUCCEEDED, Failed: arcs.FAILED, Unknown: arcs.OUTCOME_UNKNOWN}[type(result)]
     outcome = aftermath.outcome_of(result)
     values: dict[str, Any] = {"outcome": outcome, "lease_until": None}
@@ -143,7 +145,7 @@ def _unapproved(
     snap: facts.Snapshot, tool: Tool, context: dict[str, Any], verdict: check.Allowed | check.NeedsApproval, policies: policy.Policies
 ) -> tuple[str, str] | None:
     given = facts.approved_by(snap, tool=tool, context=context, policies=policies)
-    if isinstance(verdict, check.Allowed) and (given.automatic or given.people):
+    if isinstance(verdict, check.Allowed) and given.automatic:
         return None
     required = max(verdict.count if isinstance(verdict, check.NeedsApproval) else 1, snap.proposal.approvals_required)
     standing = approvals.standing(
