@@ -119,6 +119,12 @@ def test_a_tools_answer_says_itself_what_is_personal() -> None:
     assert redaction.restore(found.text, found.marks) == answer | {"card": "4111111111111111"}
 
 
+def test_what_the_model_wrote_keeps_its_marks_and_loses_the_rest() -> None:
+    written = {"to": "[email-1] and [email-9], not ana@example.com", "card": "[card-1]4111111111111111"}
+    kept = redaction.redact_marked(written, marks={"[email-1]": "ana@example.com"})
+    assert kept.text == {"to": "[email-1] and [email-9], not [email-1]", "card": "[card-1][card-1]"}
+
+
 def test_scrubbing_cannot_be_undone() -> None:
     assert redaction.scrub("ana@example.com called +43 660 1234567") == "[email] called [phone]"
 

@@ -52,6 +52,12 @@ class _Desk:
         self.marks = hidden.marks
         return hidden.text
 
+    def keep(self, value: Any) -> Any:
+        """What the model wrote, as it is kept and sent back: its marks stay, anything personal it made up goes."""
+        kept = redaction.redact_marked(storable(value), known=self.work.known, marks=self.marks)
+        self.marks = kept.marks
+        return kept.text
+
     def write(self, entries: Sequence[Entry]) -> None:
         """Write steps down, then go on from them: what is not recorded has not happened."""
         self.record(entries, self.marks)
@@ -68,13 +74,13 @@ class _Called:
     problem: dict[str, Any] | None = None
 
 
-def draft(work: Work, *, record: Record, seconds: float = SECONDS) -> Ending:
+def draft(work: Work, *, record: Record) -> Ending:
     """Work on the conversation until the agent wants an action, is done, or a person has to go on.
 
     Talks to the model and to tools, so no transaction may be open; `record` writes each step and raises when the claim
     is lost, and what it raises comes out of here.
     """
-    desk = _Desk(work, record, time.monotonic() + seconds, list(work.messages), work.marks, work.tokens)
+    desk = _Desk(work, record, time.monotonic() + SECONDS, list(work.messages), work.marks, work.tokens)
     while True:
         last = desk.messages[-1]
         pending = _unanswered(desk.messages)
@@ -128,12 +134,12 @@ def _ask(desk: _Desk) -> Stuck | None:
 
 def _kept(desk: _Desk, answer: llm.Answer, turn: int) -> ChatMessage:
     """The model's answer as it is kept and sent back: redacted, and with call ids of our own, unique within the run."""
-    message: ChatMessage = {"role": "assistant", "content": desk.hide(answer.text) or None}
+    message: ChatMessage = {"role": "assistant", "content": desk.keep(answer.text) or None}
     calls = []
     for place, call in enumerate(answer.calls):
         function = {
             "name": call.name if _TOOL_NAME.match(call.name) else "no_such_tool",
-            "arguments": json.dumps(desk.hide(_parsed(call.arguments)), ensure_ascii=False),
+            "arguments": json.dumps(desk.keep(_parsed(call.arguments)), ensure_ascii=False),
         }
         calls.append({"id": f"call_{turn}_{place}", "type": "function", "function": function})
     if calls:

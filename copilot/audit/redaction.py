@@ -60,6 +60,13 @@ def redact_value(value: Any, *, known: Sequence[Known] = (), marks: Mapping[str,
     return Redacted(_deep(value, _finder((*known, *known_in(value)), table), _marker(table)), table)
 
 
+def redact_marked(value: Any, *, known: Sequence[Known] = (), marks: Mapping[str, str] = {}) -> Redacted:
+    """`redact_value` for what the model wrote: the marks in it are ours, handed out or invented, and stay as they are."""
+    table = dict(marks)
+    find, mark = _finder((*known, *known_in(value)), table), _marker(table)
+    return Redacted(_deep(value, find, mark, around_marks=True), table)
+
+
 def restore(value: Any, marks: Mapping[str, str]) -> Any:
     """Put the originals back into every string of a value; marks nobody gave out stay as they are."""
     if isinstance(value, str):
@@ -229,18 +236,26 @@ def _folded(value: str) -> str:
     return " ".join(value.split()).lower()
 
 
-def _deep(value: Any, find: _Find, mark: _Mark) -> Any:
+def _deep(value: Any, find: _Find, mark: _Mark, *, around_marks: bool = False) -> Any:
     if isinstance(value, str):
-        return _replace(value, find, mark)
+        return _around_marks(value, find, mark) if around_marks else _replace(value, find, mark)
     if isinstance(value, Mapping):
-        return {_deep_key(key, find, mark): _deep(part, find, mark) for key, part in value.items()}
+        return {_deep_key(key, find, mark): _deep(part, find, mark, around_marks=around_marks) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_deep(part, find, mark) for part in value]
+        return [_deep(part, find, mark, around_marks=around_marks) for part in value]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000_000:
         whole = (0, len(str(value)))
         kinds = [kind for start, end, kind in find(str(value)) if (start, end) == whole and kind != "phone"]
         return mark(kinds[0], str(value)) if kinds else value
     return value
+
+
+def _around_marks(text: str, find: _Find, mark: _Mark) -> str:
+    pieces, done = [], 0
+    for found in MARK.finditer(text):
+        pieces += [_replace(text[done : found.start()], find, mark), found[0]]
+        done = found.end()
+    return "".join([*pieces, _replace(text[done:], find, mark)])
 
 
 def _deep_key(key: Any, find: _Find, mark: _Mark) -> Any:
