@@ -24,7 +24,7 @@ check: .venv/.dev ## format, lint, types and imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-prove: .venv/.run ## measure every figure the product claims into docs/figures.json
+prove: .venv/.dev ## measure every figure the product claims into docs/figures.json
 	$(BIN)/python bench/prove.py
 
 # Stamps: a second start installs nothing. `dev` holds everything `run` does, so it also satisfies `run`.

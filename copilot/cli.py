@@ -141,7 +141,7 @@ def doctor(as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--proposals", default=200, show_default=True, type=click.IntRange(10, 5000), help="How many approved actions to time.")
+@click.option("--proposals", default=200, show_default=True, type=click.IntRange(10, 1500), help="How many approved actions to time.")
 @_json
 def bench(proposals: int, as_json: bool) -> None:
     """Time approval to effect beside RQ's own enqueue to start, on this machine."""

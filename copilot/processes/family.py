@@ -43,6 +43,7 @@ class Child:
     announces: bool = False  # its first line is {"port": N}
     port: int = 0
     output: list[str] = field(default_factory=list)
+    last: str = ""  # the last line it logged
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     failures: int = 0
@@ -145,7 +146,7 @@ class Family:
         """Start a child that announces its port and wait for it."""
         self.start(child)
         if not self.until(lambda: child.port != 0, seconds=seconds, needs=[child]):
-            raise SetupError(f"The {child.name} process did not start; its log says why.")
+            raise SetupError(f"The {child.name} process did not start: {child.last or 'it said nothing'}")
         return child.port
 
     def drain(self) -> None:
@@ -158,6 +159,13 @@ class Family:
         self.stopping = True
         for order in sorted({child.order for child in self.children}, reverse=True):
             self._end([child for child in self.children if child.order == order])
+
+    def close(self) -> None:
+        """Give back the selector and the signal pipe; only what starts a second family in one process needs it."""
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        self._ear.close()
+        self._mouth.close()
 
     def _end(self, children: Sequence[Child]) -> None:
         for child in children:
@@ -196,6 +204,7 @@ class Family:
         elif standard and child.announces and line.startswith('{"port"'):
             child.port = int(json.loads(line)["port"])
         else:
+            child.last = line
             self._sink(child.name, line)
 
 

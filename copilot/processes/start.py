@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from copilot.errors import SetupError
 from copilot.processes import output, supervisor
-from copilot.processes.family import Family, Stopped
+from copilot.processes.family import Child, Family, Stopped
 from copilot.processes.supervisor import Installation, Plan
 
 _T = TypeVar("_T")
@@ -44,22 +44,12 @@ def headless(plan: Plan, *, tickets: int, seed: int) -> dict[str, Any]:
     sink = output.to_files(plan.data_dir / "logs")
     with supervisor.running(replace(plan, tokens=True), sink) as made:
         words = ("copilot.demo.operator", "--base-url", made.url, "--tickets", str(tickets), "--seed", str(seed))
-        code, said = made.family.task(
-            supervisor.guest("operator", *words, environ=_guest_environ(made)),
-            seconds=max(_LEAST, _PER_TICKET * tickets),
-        )
-        told = _last_object(said)
-        if code != 0 or told is None:
-            raise SetupError(f"The scripted operator failed (exit code {code}); {plan.data_dir}/logs/operator.log says why.")
+        operator = supervisor.guest("operator", *words, environ=_guest_environ(made))
+        told = _result(made, operator, seconds=max(_LEAST, _PER_TICKET * tickets))
         made.family.also = None  # no more chaos: what is left has to settle
-        checker = ("copilot.processes.checker", "--shop", made.environ["COPILOT_SHOP_URL"], "--accepted", str(told["tickets"]))
-        code, said = made.family.task(
-            supervisor.guest("checker", *checker, "--wait", str(_SETTLING), environ=made.environ), seconds=_SETTLING + 120
-        )
-        found = _last_object(said)
-        if found is None:
-            raise SetupError(f"The checker failed (exit code {code}); {plan.data_dir}/logs/checker.log says why.")
-        return found
+        asked = ("--shop", made.environ["COPILOT_SHOP_URL"], "--accepted", str(told["tickets"]), "--wait", str(_SETTLING))
+        checker = supervisor.guest("checker", "copilot.processes.checker", *asked, environ=made.environ)
+        return _result(made, checker, seconds=_SETTLING + 120)
 
 
 def passed(found: dict[str, Any]) -> bool:
@@ -108,7 +98,16 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _last_object(said: str) -> dict[str, Any] | None:
+def _result(made: Installation, child: Child, *, seconds: float) -> dict[str, Any]:
+    code, said = made.family.task(child, seconds=seconds)
+    answer = last_object(said)
+    if answer is None:
+        raise SetupError(f"The {child.name} failed with exit code {code}: {child.last or 'it said nothing'}")
+    return answer
+
+
+def last_object(said: str) -> dict[str, Any] | None:
+    """The JSON object on the last line of what a task printed."""
     try:
         last = json.loads(said.splitlines()[-1])
     except (ValueError, IndexError):

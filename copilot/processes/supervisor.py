@@ -168,15 +168,17 @@ def _start_company(made: Installation, folder: Path) -> None:
 
 
 def _prepare(made: Installation) -> dict[str, Any]:
+    """Migrate once and seed, in a task of its own; what it asks for in one sentence becomes ours."""
     words = (sys.executable, "-m", "copilot.processes.prepare", *(["--tokens"] if made.plan.tokens else []))
-    code, output = made.family.task(Child("prepare", lambda _: words, environ=made.environ), seconds=300)
+    child = Child("prepare", lambda _: words, environ=made.environ)
+    code, output = made.family.task(child, seconds=300)
     answer: dict[str, Any] = {}
     with suppress(ValueError, IndexError):
         answer = json.loads(output.splitlines()[-1])
     if "problem" in answer:
         raise SetupError(answer["problem"])
     if code != 0:
-        raise SetupError("Copilot could not be made ready; the lines above say why.")
+        raise SetupError(f"Copilot could not be made ready: {child.last or f'exit code {code}'}")
     return answer
 
 
@@ -189,7 +191,7 @@ def _start_work(made: Installation, listener: socket.socket) -> None:
     )  # fmt: skip
     made.family.start(web)
     if not made.family.until(lambda: _answers(made.url), seconds=60):
-        raise SetupError("The web server does not answer; its log says why.")
+        raise SetupError(f"The web server does not answer: {web.last or 'it said nothing'}")
     for queue, usual in WORKERS.items():
         count = made.plan.workers if made.plan.workers is not None and queue != "upkeep" else usual
         for number in range(1, count + 1):

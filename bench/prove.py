@@ -1,0 +1,115 @@
+"""`make prove`: every figure the product claims, one command each, written to docs/figures.json with commit and machine.
+
+Run alone on the machine. PostgreSQL figures need a server: the tests' own is started (system binaries or the wheel).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+COPILOT = str(Path(sys.executable).parent / "copilot")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One claim: the command that measures it prints one JSON object last, of which `keep` is written down (empty: all of it)."""
+
+    name: str
+    command: tuple[str, ...]
+    keep: tuple[str, ...] = ()
+    postgresql: bool = False
+
+
+_RUN = (COPILOT, "demo", "--headless", "--tickets", "200", "--json")
+FIGURES = (
+    Figure("approval to effect beside RQ alone, SQLite", (COPILOT, "bench", "--json")),
+    Figure("approval to effect beside RQ alone, PostgreSQL", (COPILOT, "bench", "--json"), postgresql=True),
+    Figure("200 tickets, SQLite", _RUN),
+    Figure("200 tickets, PostgreSQL", _RUN, postgresql=True),
+    Figure("200 tickets, a worker killed every 3 s, SQLite", (*_RUN, "--kill-every", "3")),
+    Figure("200 tickets, a worker killed every 3 s, PostgreSQL", (*_RUN, "--kill-every", "3"), postgresql=True),
+)
+
+
+def main() -> int:
+    """Measure them all (or those whose name holds the first argument), write the file, and fail if any command failed."""
+    wanted = [figure for figure in FIGURES if not sys.argv[1:] or sys.argv[1] in figure.name]
+    measured = []
+    for figure in wanted:
+        print(f"{figure.name} ...", flush=True)
+        measured.append(_measure(figure))
+        print(f"  {'ok' if measured[-1]['ok'] else 'FAILED'} {json.dumps(measured[-1]['values'])}", flush=True)
+    written = {"commit": _git("rev-parse", "HEAD"), "changed": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+    written |= {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": _machine(), "figures": measured}
+    (ROOT / "docs" / "figures.json").write_text(json.dumps(written, indent=2) + "\n")
+    return 0 if all(each["ok"] for each in measured) else 1
+
+
+def _measure(figure: Figure) -> dict[str, Any]:
+    began = time.monotonic()
+    with _database(figure) as environ:
+        done = subprocess.run(
+            figure.command, env={**os.environ, **environ}, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False
+        )
+    try:
+        values = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        values = {"error": done.stderr.strip()[-500:]}
+    kept = {name: values.get(name) for name in figure.keep} if figure.keep else values
+    command = " ".join([Path(figure.command[0]).name, *figure.command[1:]])
+    return {
+        "name": figure.name,
+        "command": command,
+        "seconds": round(time.monotonic() - began, 1),
+        "ok": done.returncode == 0,
+        "values": kept,
+    }
+
+
+@contextmanager
+def _database(figure: Figure) -> Iterator[dict[str, str]]:
+    if not figure.postgresql:
+        yield {}
+        return
+    sys.path.insert(0, str(ROOT))
+    from tests.support import servers
+
+    with servers.postgres() as cluster:
+        name = servers.fresh_name()
+        url = cluster.create(name)
+        try:
+            yield {"DATABASE_URL": url}
+        finally:
+            cluster.drop(name)
+
+
+def _machine() -> dict[str, Any]:
+    return {"system": platform.platform(), "python": platform.python_version(), "cpus": os.cpu_count(), "cpu": _cpu()}
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
