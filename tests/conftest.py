@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hypothesis import settings as hypothesis_settings
 
 from copilot import app as application
 from copilot import config
+from copilot import db as database
 from copilot.db import db
 from copilot.people import passwords
 from tests.support import ROOT, databases, ledger, servers, tools
@@ -38,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name our marks, and keep the machine's own settings out of the tests."""
     config.addinivalue_line("markers", "both_databases: runs on SQLite and on PostgreSQL")
     config.addinivalue_line("markers", "settings(**environ): the environment the application of this test is made from")
+    config.addinivalue_line("markers", "forged: writes into the database by hand what the records then rightly disagree about")
     for name in list(os.environ):
         if name.startswith("COPILOT_") and name != "COPILOT_TEST_DATA":
             del os.environ[name]
@@ -157,6 +160,25 @@ def app(settings: config.Settings) -> Iterator[Flask]:
         finally:
             db.session.remove()
             db.engine.dispose()
+
+
+class Clock:
+    """Moves `db.now()`: the only clock stored times are made by."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta(0)
+
+    def advance(self, **by: float) -> None:
+        """Let time pass: `clock.advance(minutes=15)`."""
+        self.offset += timedelta(**by)
+        database.set_clock_offset(self.offset)
+
+
+@pytest.fixture
+def clock(app: Flask) -> Iterator[Clock]:
+    """A clock the test moves."""
+    yield Clock()
+    database.set_clock_offset(timedelta(0))
 
 
 @pytest.fixture
