@@ -15,6 +15,7 @@ from markupsafe import Markup
 from copilot import config
 from copilot.db import now
 from copilot.gate import approvals, arcs, switches
+from copilot.models import Switch
 from copilot.review import inbox
 from copilot.toolkit import Money
 from copilot.web import access, html, money, reading, security, text
@@ -56,7 +57,7 @@ def install(app: Flask) -> None:
     )  # fmt: skip
     app.jinja_env.globals.update(
         nonce=security.nonce, asset=asset, lines=reading.lines, difference=text.difference, changes=reading.changes, moment=moment,
-        nav=nav, thrown=switches.listed, offline=offline, COUNT_CAP=inbox.COUNT_CAP, theme=theme,
+        nav=nav, stopped=stopped, offline=offline, COUNT_CAP=inbox.COUNT_CAP, theme=theme,
         args_without=args_without,
     )  # fmt: skip
 
@@ -86,6 +87,13 @@ def nav() -> dict[str, Any]:
     person = access.viewer()
     counts = inbox.counts()
     return {"counts": counts, "person": person}
+
+
+def stopped() -> list[tuple[str, Switch]]:
+    """Every kill switch that is on, with words for what it covers."""
+    thrown = switches.listed()
+    names = {f"agent:{agent.id}": f"the agent {agent.name}" for agent in switches.agents()} if thrown else {}
+    return [(names.get(row.scope, "everything" if row.scope == "all" else row.scope.replace(":", " ")), row) for row in thrown]
 
 
 def asset(filename: str) -> str:

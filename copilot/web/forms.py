@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, PasswordField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, InputRequired, Length, Optional, Regexp, ValidationError
 
 from copilot.gate import approvals
@@ -20,6 +22,10 @@ def _no_nul(form: Any, field: Any) -> None:  # noqa: ARG001 -- the shape of a va
         raise ValidationError("Leave out the character NUL.")
 
 
+def _choices(words: Mapping[str, str]) -> list[SelectChoice]:
+    return [SelectChoice(value, label) for value, label in words.items()]
+
+
 class SignInForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
     """E-mail address and password."""
 
@@ -28,7 +34,7 @@ class SignInForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
     next = HiddenField()
 
 
-class PasswordForm(FlaskForm):  # type: ignore[misc]
+class PasswordForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
     """A new password, typed twice."""
 
     password = PasswordField("New password", [InputRequired("Choose a password."), Length(12, 1000, "Use at least 12 characters.")])
@@ -40,7 +46,7 @@ class PasswordForm(FlaskForm):  # type: ignore[misc]
             raise ValidationError("The two are not the same.")
 
 
-class ApproveForm(FlaskForm):  # type: ignore[misc]
+class ApproveForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
     """An approval of exactly what was on screen: `seen` is its digest."""
 
     seen = HiddenField(validators=[InputRequired()])
@@ -49,7 +55,7 @@ class ApproveForm(FlaskForm):  # type: ignore[misc]
 class ReasonMixin:
     """A reason from the taxonomy, with a note that `other` requires."""
 
-    reason = RadioField("Why?", [InputRequired("Choose a reason.")], choices=list(approvals.REASONS.items()))
+    reason = RadioField("Why?", [InputRequired("Choose a reason.")], choices=_choices(approvals.REASONS))
     note = TextAreaField("Note", [Length(max=2000), _no_nul])
 
     def validate_note(self, field: Any) -> None:
@@ -62,20 +68,20 @@ class ReasonMixin:
         return Reason(self.reason.data, (self.note.data or "").strip())
 
 
-class RejectForm(ReasonMixin, FlaskForm):  # type: ignore[misc]
+class RejectForm(ReasonMixin, FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
     """A rejection of what was on screen."""
 
     seen = HiddenField(validators=[InputRequired()])
 
 
-class EditForm(ReasonMixin, FlaskForm):  # type: ignore[misc]
+class EditForm(ReasonMixin, FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
     """The fixed part of an edit: what it started from, why, and what to do with it."""
 
     seen = HiddenField(validators=[InputRequired()])
     step = HiddenField(default="approve")
 
 
-class TicketForm(FlaskForm):  # type: ignore[misc]
+class TicketForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
     """A ticket typed in by hand."""
 
     subject = StringField("Subject", [DataRequired("Give it a subject."), Length(max=500), _PRINTABLE])
@@ -84,11 +90,11 @@ class TicketForm(FlaskForm):  # type: ignore[misc]
     customer_name = StringField("Name", [Optional(), Length(max=200), _PRINTABLE])
     customer_email = StringField("E-mail address", [Optional(), Length(max=254), _PRINTABLE])
     region = StringField("Region", [Optional(), Length(max=16), _PRINTABLE])
-    channel = SelectField("Channel", choices=[(name, name.capitalize()) for name in CHANNELS], default="email")
+    channel = SelectField("Channel", choices=_choices({name: name.capitalize() for name in CHANNELS}), default="email")
     external_id = HiddenField(validators=[InputRequired(), Length(max=64), Regexp(r"^page-[a-z0-9]{8,40}$")])
 
 
-class NoteForm(FlaskForm):  # type: ignore[misc]
+class NoteForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
     """A sentence of why, which the record keeps."""
 
     note = TextAreaField("Why?", [DataRequired("Say why; it stands in the record."), Length(max=2000), _no_nul])
@@ -98,14 +104,16 @@ class OutcomeForm(NoteForm):
     """What a person found out about an action whose outcome nobody knew."""
 
     happened = RadioField(
-        "What did you find?", [InputRequired("Say whether it happened.")], choices=[("yes", "It happened"), ("no", "It did not happen")]
+        "What did you find?",
+        [InputRequired("Say whether it happened.")],
+        choices=_choices({"yes": "It happened", "no": "It did not happen"}),
     )
 
 
 class LevelForm(NoteForm):
     """A level for one agent and one action."""
 
-    level = RadioField("Level", [InputRequired("Choose a level.")], choices=[("off", "Off"), ("suggest", "Suggest"), ("auto", "Auto")])
+    level = RadioField("Level", [InputRequired("Choose a level.")], choices=_choices({"off": "Off", "suggest": "Suggest", "auto": "Auto"}))
 
 
 class SwitchForm(NoteForm):
@@ -121,5 +129,5 @@ class RuleForm(NoteForm):
     on = HiddenField(validators=[InputRequired()])
 
 
-class PlainForm(FlaskForm):  # type: ignore[misc]
+class PlainForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
     """Nothing but the CSRF token: a button."""

@@ -35,12 +35,13 @@ def install(app: Flask, settings: Settings) -> None:
     app.config.setdefault("RATELIMIT_IN_MEMORY_FALLBACK_ENABLED", True)  # counting per process is better than not counting
     app.config.setdefault("RATELIMIT_KEY_PREFIX", "copilot")
     limiter.init_app(app)
-    app.before_request(_new_nonce)
     app.after_request(_headers)
 
 
 def nonce() -> str:
     """This response's script nonce."""
+    if "nonce" not in g:
+        g.nonce = secrets.token_urlsafe(16)
     value: str = g.nonce
     return value
 
@@ -59,15 +60,11 @@ def _limit_storage(redis_url: str | None) -> str:
     return redis_url.replace("unix://", "redis+unix://", 1) if redis_url.startswith("unix://") else redis_url
 
 
-def _new_nonce() -> None:
-    g.nonce = secrets.token_urlsafe(16)
-
-
 def _headers(response: Response) -> Response:
     headers = response.headers
     policy = (
         "default-src 'none'; "
-        f"script-src 'nonce-{g.get('nonce', '')}'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+        f"script-src 'nonce-{nonce()}'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
     )
     headers.setdefault("Content-Security-Policy", policy)
