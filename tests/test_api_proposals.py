@@ -209,7 +209,7 @@ def test_a_stale_digest_decides_nothing(bot: api.Caller, ana: api.Caller) -> Non
         ({"verdict": "shrug"}, "verdict"),
         ({"verdict": "approve", "digest": "short"}, "digest"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 def test_an_impossible_decision_is_refused_and_decides_nothing(bot: api.Caller, ana: api.Caller, body: dict[str, Any], field: str) -> None:
     proposal = propose(bot).json
@@ -341,3 +341,19 @@ def test_a_disabled_agents_token_ends_at_once(bot: api.Caller, agent: str) -> No
         db.session.execute(update(Agent).where(Agent.id == agent).values(enabled=False))
     database.read_again()
     assert bot("GET", "/tools").status_code == 401
+
+
+@pytest.mark.parametrize("second", ["reject", "withdraw", "edit"])
+def test_who_approved_may_change_their_mind_while_it_waits(bot: api.Caller, ana: api.Caller, second: str) -> None:
+    proposal = propose(bot, arguments={"amount_minor": 20_000}).json
+    assert decide(ana, proposal, "approve").json["state"] == "PENDING"
+    if second == "withdraw":
+        response = ana("POST", f"/proposals/{proposal['id']}/withdraw")
+        assert (response.status_code, response.json["state"]) == (200, "WITHDRAWN")
+    elif second == "reject":
+        response = decide(ana, proposal, "reject", reason={"code": "duplicate"})
+        assert (response.status_code, response.json["state"]) == (200, "REJECTED")
+    else:
+        changed = {**PAY, "amount_minor": 4000}
+        response = decide(ana, proposal, "edit", arguments=changed, reason={"code": "wrong_amount"})
+        assert (response.status_code, response.json["version"]) == (200, 2)

@@ -70,7 +70,7 @@ def test_credentials_by_basic_authentication_and_the_agents_id_work_too(client: 
         ({"scope": "*:write"}, 400, "invalid_scope"),
         ({"scope": "x" * 3000}, 400, "invalid_request"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 def test_errors_are_those_of_the_standard(client: FlaskClient, secret: str, change: dict[str, str], status: int, error: str) -> None:
     response = ask(client, {**GRANT, "client_id": "helpdesk", "client_secret": secret, **change})

@@ -195,13 +195,13 @@ def test_a_message_never_lies_in_the_future() -> None:
         ({"metadata": {"a": "x" * 30_000}}, "metadata"),
         ({"metadata": {"a": "\0"}}, "metadata"),
         ({"metadata": {"a": float("nan")}}, "metadata"),
-        ({"metadata": {"a": object()}}, "metadata"),
+        ({"metadata": {"a": {1, 2}}}, "metadata"),
         ({"customer": {"id": ""}}, "customer.id"),
         ({"customer": {"id": "C", "email": "no address"}}, "customer.email"),
         ({"customer": {"id": "C", "name": "x" * 201}}, "customer.name"),
         ({"customer": {"id": "C", "name": None}}, "customer.name"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 def test_what_cannot_be_is_refused_by_field_and_nothing_is_written(change: dict[str, Any], field: str) -> None:
     with pytest.raises(BadInput) as caught:
@@ -219,7 +219,7 @@ def test_what_cannot_be_is_refused_by_field_and_nothing_is_written(change: dict[
         ({"at": datetime(2026, 1, 1)}, "at"),  # noqa: DTZ001 - a time without a zone is the point
         ({"at": datetime(1970, 1, 1, tzinfo=UTC)}, "at"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 def test_an_impossible_message_is_refused(change: dict[str, Any], field: str) -> None:
     accept()

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import jwt
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from sqlalchemy import select, update
 
@@ -128,12 +129,12 @@ def test_an_unknown_address_costs_as_much_as_a_wrong_password(people: People, mo
     real = passwords._hasher
 
     class Counting:
-        def __init__(self, hasher: object) -> None:
+        def __init__(self, hasher: PasswordHasher) -> None:
             self.hasher = hasher
 
         def verify(self, hashed: str, password: str) -> bool:
             asked.append(True)
-            return self.hasher.verify(hashed, password)  # type: ignore[attr-defined]
+            return self.hasher.verify(hashed, password)
 
     accounts.check("nobody@example.com", "the first call also makes the stand-in")
     monkeypatch.setattr(passwords, "_hasher", lambda profile: Counting(real(profile)))

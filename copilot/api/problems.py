@@ -82,9 +82,8 @@ def _http(error: HTTPException) -> Response:
 def _database(error: Exception) -> Response:
     db.session.rollback()
     _log.warning("database not available to the API: %s", type(error).__name__)
-    return problem(
-        503, "Not available at the moment", "The database did not answer in time; nothing was done. Try again.", code="unavailable"
-    )
+    detail = "The database did not answer in time. Look again to see whether it was done; repeating the same request does no harm."
+    return problem(503, "Not available at the moment", detail, code="unavailable")
 
 
 def _unexpected(error: Exception) -> Response:
