@@ -6,6 +6,7 @@ leaves undone, `sweep` finds in the database. No transaction is open while anyth
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from functools import partial
@@ -123,19 +124,25 @@ def _propose(work: runs.Work, wants: runs.Wants) -> None:
             runs.park(work, proposal_id, call_id=wants.call_id)
     except runs.ClaimLost:
         return
-    except Unavailable as error:
-        with transaction():
-            runs.put_back(work, code="tool-unavailable", reason=str(error))
-    except (BadInput, NotFound, Refused, Conflict) as error:
-        outcome = "duplicate" if isinstance(error, DuplicateIntent) else "denied"
-        with transaction():
-            again = runs.answer(work, wants.call_id, outcome=outcome, message=str(error))
-        if again is not None:
-            enqueue("draft", again)
+    except (BadInput, Conflict, NotFound, Refused, Unavailable) as error:
+        with contextlib.suppress(runs.ClaimLost):
+            _told_why(work, wants.call_id, error)
+        events.publish("run", work.run_id)
     else:
         proposal_changed(proposal_id)
+
+
+def _told_why(work: runs.Work, call_id: str, error: CopilotError) -> None:
+    """A wish that became no proposal: later again when a tool was down, else the agent hears why and goes on."""
+    if isinstance(error, Unavailable):
+        with transaction():
+            runs.put_back(work, code="tool-unavailable", reason=str(error))
         return
-    events.publish("run", work.run_id)
+    outcome = "duplicate" if isinstance(error, DuplicateIntent) else "denied"
+    with transaction():
+        again = runs.answer(work, call_id, outcome=outcome, message=str(error))
+    if again is not None:
+        enqueue("draft", again)
 
 
 def execute(proposal_id: str) -> None:
