@@ -51,7 +51,7 @@ def create_app(settings: Settings | None = None, *, web: bool = True) -> Flask:
     if web:
         if settings.trusted_proxies:
             n = settings.trusted_proxies
-            app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
+            app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]  # Flask documents this assignment
         pages.register(app)
         rest.register(app)
     return app

@@ -14,10 +14,9 @@ from dotenv import load_dotenv
 from copilot import config
 from copilot.errors import BadInput, CopilotError
 
-# What a command needs is imported inside it: `copilot --help` and the supervisor stay quick.
-
 
 def _console() -> Any:
+    """Imported, like whatever else only some commands need, inside a function: `copilot --help` and the supervisor stay quick."""
     from copilot.processes import console
 
     return console
