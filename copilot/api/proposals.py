@@ -92,9 +92,9 @@ def withdraw(proposal_id: str) -> Response:
     sent = edge.body(bodies.WithdrawBody, may_be_empty=True)
     with transaction():
         if isinstance(known, Principal):
-            decisions.withdraw(proposal_id, by_agent=known.agent_id, note=sent.note)
+            decisions.withdraw(proposal_id, by_agent=known.agent_id, note=sent.note, via="api")
         else:
-            decisions.withdraw(proposal_id, by_user=known, note=sent.note)
+            decisions.withdraw(proposal_id, by_user=known, note=sent.note, via="api")
     jobs.proposal_changed(proposal_id)
     return answers.reply(answers.proposal(proposal_id))
 

@@ -78,7 +78,7 @@ def decide(
     return _edit(snap, reviewer, reason, edit.content, approve, via)
 
 
-def withdraw(proposal_id: str, *, by_user: User | None = None, by_agent: str | None = None, note: str = "") -> str:
+def withdraw(proposal_id: str, *, by_user: User | None = None, by_agent: str | None = None, note: str = "", via: str = "page") -> str:
     """Take a proposal back before anything happened; returns its state.
 
     The agent that proposed it, the person who asked for it and anyone who may decide can; once a call may have
@@ -102,7 +102,7 @@ def withdraw(proposal_id: str, *, by_user: User | None = None, by_agent: str | N
         user_id,
         None,
         note[:MAX_NOTE],
-        "page" if user_id else "api",
+        via,
         snap.now,
         version=snap.version.version,
         digest=proposal.digest,
