@@ -44,6 +44,11 @@ def lives(pid: int) -> bool:
     return state != "Z"
 
 
+def descendants(pid: int) -> list[int]:
+    found = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*found, *(below for child in found for below in descendants(child))]
+
+
 # A family of children
 
 
@@ -225,10 +230,10 @@ def test_up_serves_and_leaves_nobody_behind_when_it_is_killed(tmp_path: Path) ->
     ) as parent:
         wait(lambda: "Copilot is ready" in log.read_text(), seconds=60)
         assert (tmp_path / "data" / "secret_key").stat().st_mode & 0o777 == 0o600
-        family_pids = [int(pid) for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
-        assert len(family_pids) >= 6  # the server, the web, four workers, the clock
+        wait(lambda: len(descendants(parent.pid)) >= 8, seconds=30)  # the server, the web and its worker, four workers, the clock
+        everybody = descendants(parent.pid)
         parent.kill()
-        wait(lambda: not any(lives(pid) for pid in family_pids))
+        wait(lambda: not any(lives(pid) for pid in everybody))
 
 
 def test_the_secret_key_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

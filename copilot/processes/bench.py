@@ -52,8 +52,9 @@ def measure(proposals: int) -> dict[str, Any]:
 
 def mark(token: str) -> None:
     """The empty job: says when it started."""
+    began = time.time()
     with redis.Redis.from_url(str(config.current().redis_url)) as client:
-        client.lpush(f"bench:{token}", repr(time.time()))
+        client.lpush(f"bench:{token}", repr(began))
         client.expire(f"bench:{token}", 60)
 
 
