@@ -46,7 +46,9 @@ def snapshot(proposal_id: str, *, lock: bool = False) -> Snapshot:
         .where(Proposal.id == proposal_id)
         .execution_options(populate_existing=True)
     )
-    row = db.session.execute(query.with_for_update(of=Proposal) if lock else query).one_or_none()
+    if lock:  # first, by itself: a join that waited for its row would look for the new version with the old one's eyes
+        db.session.execute(select(Proposal.id).where(Proposal.id == proposal_id).with_for_update())
+    row = db.session.execute(query).one_or_none()
     if row is None:
         raise NotFound("There is no such proposal.")
     proposal, version, agent, ticket, customer, level = row

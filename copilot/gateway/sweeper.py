@@ -61,7 +61,7 @@ def lapse(proposal_id: str) -> str | None:
     mine = [Proposal.fence == proposal.fence, Proposal.lease_until < now]
     first = proposal.called_at or now
     message = "The worker went silent during the call; it may or may not have happened."
-    _abandon(proposal_id, proposal.fence, message, now)
+    fence, unknown = proposal.fence, Unknown(message)
     if tool is not None and tool.honours_key and proposal.attempts < limits.MAX_ATTEMPTS:
         left = timedelta(seconds=tool.key_lifetime or 0) - (now - first)
         if left > limits.lease(tool):
@@ -69,14 +69,17 @@ def lapse(proposal_id: str) -> str | None:
                 proposal_id, before=arcs.EXECUTING, after=arcs.APPROVED, where=mine,
                 values={"lease_until": None, "dispatched_at": None}, event={"rule": "lease-lapsed"},
             )  # fmt: skip
-            return moved.state if moved else None
-    unknown = Unknown(message)
+            if moved is None:
+                return None
+            _abandon(proposal_id, fence, message, now)
+            return moved.state
     moved = lifecycle.move(
         proposal_id, before=arcs.EXECUTING, after=arcs.OUTCOME_UNKNOWN, where=mine,
         values={"outcome": aftermath.outcome_of(unknown), "lease_until": None}, event={"rule": "lease-lapsed"},
     )  # fmt: skip
     if moved is None:
         return None
+    _abandon(proposal_id, fence, message, now)
     aftermath.follow(moved, unknown)
     return moved.state
 
@@ -202,6 +205,7 @@ def _quietly(*ids: str, **values: object) -> None:
 
 
 def _abandon(proposal_id: str, fence: int, message: str, now: datetime) -> None:
+    """Close the attempt; after the proposal itself, as settling does, so that the two never wait for each other."""
     db.session.execute(
         update(Execution)
         .where(Execution.proposal_id == proposal_id, Execution.fence == fence, Execution.state == "started")
