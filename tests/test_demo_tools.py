@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from copilot.demo import jsonhttp, stock
+from copilot.demo import farend, jsonhttp, stock
 from copilot.demo.shop import Shop
 from copilot.demo.stock import Order
 from copilot.demo.tools import shop as box
@@ -27,6 +27,7 @@ def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
         thread.start()
         monkeypatch.setenv("COPILOT_SHOP_URL", f"http://127.0.0.1:{server.server_port}")
         yield made
+        farend.close()
         server.shutdown()
         thread.join()
     made.store.close()

@@ -6,6 +6,7 @@ reset, a 5xx, an answer that is no JSON) leaves the question open, and is said t
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from datetime import UTC, datetime
@@ -68,6 +69,16 @@ def _send(
     if response.is_client_error and response.status_code != httpx2.codes.REQUEST_TIMEOUT:
         raise ToolRefused(str(said or f"The shop refused ({response.status_code})."))
     raise ToolError(f"The shop answered {response.status_code}.")
+
+
+def close() -> None:
+    """Give every connection back; the next call opens its own."""
+    with _lock:
+        while _clients:
+            _clients.popitem()[1].close()
+
+
+atexit.register(close)
 
 
 def _client() -> httpx2.Client:
