@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -45,7 +46,10 @@ def lives(pid: int) -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    found = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        found = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # it ended meanwhile
+        return []
     return [*found, *(below for child in found for below in descendants(child))]
 
 
@@ -200,7 +204,8 @@ def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_second_instance_on_the_same_data_is_one_sentence(tmp_path: Path) -> None:
-    with supervisor._data_dir(tmp_path):
+    with (tmp_path / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         said = up(tmp_path)
     assert said.returncode == 1
     assert "Another Copilot already runs on the data folder" in said.stderr

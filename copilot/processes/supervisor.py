@@ -91,7 +91,8 @@ def running(plan: Plan, sink: Sink) -> Iterator[Installation]:
 
 @contextmanager
 def _data_dir(path: Path) -> Iterator[Path]:
-    """The data folder, made if need be and locked for as long as this process lives."""
+    """The data folder, made if need be and locked for as long as this process lives. Nobody else may read what we write there."""
+    os.umask(0o077)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock: TextIO = (path / "lock").open("a")
