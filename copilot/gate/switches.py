@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 
 from copilot import db as database
 from copilot.audit import log
@@ -19,6 +19,11 @@ _SCOPE = re.compile(r"all|agent:[a-z0-9_]{1,64}|tool:[a-z0-9_]{1,64}")
 def thrown() -> frozenset[str]:
     """The scopes whose kill switch is on."""
     return frozenset(db.session.scalars(select(Switch.scope)))
+
+
+def none_thrown(agent_id: str, tool: str) -> ColumnElement[bool]:
+    """The same as a condition, for the very statement that gives the right to call."""
+    return ~select(Switch.scope).where(Switch.scope.in_(("all", f"agent:{agent_id}", f"tool:{tool}"))).exists()
 
 
 def listed() -> list[Switch]:

@@ -172,7 +172,12 @@ def _take(snap: facts.Snapshot, tool: Tool, arguments: dict[str, Any], request: 
                 proposal_id,
                 before=arcs.APPROVED,
                 after=arcs.EXECUTING,
-                where=[Proposal.digest == snap.version.digest, Proposal.version == version, Proposal.fence == proposal.fence],
+                where=[
+                    Proposal.digest == snap.version.digest,
+                    Proposal.version == version,
+                    Proposal.fence == proposal.fence,
+                    switches.none_thrown(proposal.agent_id, tool.name),
+                ],
                 values={
                     "fence": Proposal.fence + 1,
                     "attempts": Proposal.attempts + 1,
