@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from copilot.demo import lifeline
 
@@ -33,7 +33,7 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: `path` is decoded, `headers` have lower-case names, `body` is parsed JSON or None."""
+    """One request: `path` is still percent-encoded, so that an id may hold a slash; `headers` have lower-case names, `body` is parsed JSON or None."""
 
     method: str
     path: str
@@ -135,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             raise BadRequest("the body is not JSON") from None
         address = urlsplit(self.path)
-        return Request(self.command, unquote(address.path), dict(parse_qsl(address.query)), headers, body)
+        return Request(self.command, address.path, dict(parse_qsl(address.query)), headers, body)
 
     def _finish_head(self, answer: Answer) -> None:
         for name, value in answer.headers.items():

@@ -254,10 +254,14 @@ def _slipped(case: _Case, plan: Plan) -> Plan:
         return replace(plan, arguments={**plan.arguments, "amount_minor": case.left if right < case.left else max(right // 2, 1)})
     if plan.tool == "send_gift_card":
         return replace(plan, arguments={**plan.arguments, "amount_minor": plan.arguments["amount_minor"] * 2})
-    if case.order is not None and case.left > 0:
+    intent = reading.intent_of(case.letter.text)
+    if case.order is not None and case.left > 0 and intent in _TOUCHY:
         arguments = {"order_id": case.order["id"], "amount_minor": case.left, "currency": case.order["currency"], "reason": "goodwill"}
         return Plan("issue_refund", arguments, "The customer is unhappy, so the order should be refunded.", 0.6)
-    if plan.tool == "reply_to_customer" and case.order is not None and reading.intent_of(case.letter.text) == "cancel":
+    if plan.tool == "reply_to_customer" and case.order is not None and intent == "cancel":
         arguments = {"order_id": case.order["id"], "reason": "changed_mind"}
         return Plan("cancel_order", arguments, "The customer asks to cancel the order.", 0.6)
     return plan
+
+
+_TOUCHY = frozenset({"refund", "replace", "torn", "damage", "gift_card", "hostile"})  # where an eager desk throws money at people

@@ -21,7 +21,7 @@ _ORDER = re.compile(r"(?:\border(?:\s+(?:number|no\.?|id))?|#|\bnumber)[\s:#(]*(
 _EMAIL = re.compile(r"\[email-\d+\]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _MONEY = re.compile(r"[€$£]\s?(\d[\d,]*)(?:\.(\d\d))?")
 _COUNTRY = "|".join(COUNTRIES.values())
-_ADDRESS = re.compile(rf"(\[address-\d+\]|\d+[a-z]? [^,\n:]+), ([^,\n]+), ([^,\n]+), ({_COUNTRY})\b", re.IGNORECASE)
+_ADDRESS = re.compile(rf"(\[address-\d+\]|\d+[a-z]? [^,\n:?!.]+), ([^,\n]+), ([^,\n]+), ({_COUNTRY})\b", re.IGNORECASE)
 _CODES = {name.lower(): code for code, name in COUNTRIES.items()}
 _HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 from copilot.demo import catalogue, effects, jsonhttp
 from copilot.demo.faults import ANY, Fault, Faults, UnknownFault
@@ -75,7 +76,7 @@ class Shop:
                 fault = self.faults.take(tool)
                 if (early := _before(fault)) is not None:
                     return early
-                body = find(self.store, found["id"] if "id" in pattern.groupindex else "", request)
+                body = find(self.store, unquote(found["id"]) if "id" in pattern.groupindex else "", request)
                 return _after(fault) or (_missing(path) if body is None else Answer(200, body))
         return Answer(404, {"detail": "There is no such page."})
 
