@@ -12,6 +12,10 @@ export function watch(form) {
       was.querySelector("[data-marker]").textContent = different ? "was " : "now ";
       if (different) changed.push([field.querySelector("label").firstChild.textContent.trim(), words(input, was.dataset.was), words(input, input.value)]);
     }
+    for (const sign of form.querySelectorAll("[data-currency-of]")) {
+      const chosen = form.elements.namedItem(sign.dataset.currencyOf);
+      if (chosen) sign.textContent = chosen.value.replaceAll('"', "");
+    }
     place.replaceChildren(...(changed.length ? changed.map(row) : [nothing()]));
   };
   form.addEventListener("input", show);

@@ -12,7 +12,10 @@ export function follow(body) {
   // A browser allows few connections to one address; pages in the background give theirs back.
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
   window.addEventListener("pagehide", close);
-  open();
+  // Somebody who leafs through the queue quickly should not take a place for each page they pass.
+  const moving = document.querySelector('[data-state="APPROVED"], [data-state="EXECUTING"]');
+  setTimeout(open, moving ? 0 : 1200);
+  if (moving) soon(moving.dataset.proposal, 0);
 }
 
 function connect(address) {
@@ -31,6 +34,13 @@ function connect(address) {
       setTimeout(() => { if (!source && !document.hidden) connect(address); }, 30000);
     }
   });
+}
+
+// After a click the answer is a second away: ask for it besides listening, in case nobody tells.
+function soon(id, tries) {
+  const place = document.querySelector(`[data-status][data-proposal="${CSS.escape(id)}"]`);
+  if (!place || !/^(APPROVED|EXECUTING)$/.test(place.dataset.state) || tries > 6) return;
+  setTimeout(async () => { await status(place); soon(id, tries + 1); }, 400 * 2 ** tries);
 }
 
 async function fragment(address) {
@@ -53,7 +63,8 @@ async function proposal(told) {
 
 async function status(place) {
   const next = await fragment(place.dataset.status);
-  if (!next) return;
+  if (!next || !place.isConnected) return;
+  if (next.dataset.state === place.dataset.state && next.dataset.version === place.dataset.version) return;
   const was = place.dataset.state, version = place.dataset.version;
   const held = place.contains(document.activeElement);
   place.replaceWith(next);

@@ -20,7 +20,7 @@ from copilot.errors import Unavailable
 STREAM = "copilot:live"
 KEPT = 2_000  # events a browser that was away can still catch up on
 MOST_STREAMS = 32  # per process; the web server has this many threads beyond those for pages
-BEAT = 15.0  # seconds of silence before a comment line shows that both ends live
+BEAT = 5.0  # seconds of silence before a comment line; also how long the place of a page that went away stays taken
 LONGEST = 600.0  # seconds before a stream ends, so that a browser whose session ended cannot listen for ever
 
 _ID = re.compile(r"\d{1,20}-\d{1,20}\Z")

@@ -17,7 +17,7 @@ from copilot.models import Decision, Execution, Proposal, ProposalVersion, Ticke
 from copilot.toolkit import Money
 
 _LOOKED_AT = 60  # how many earlier proposals are weighed for "similar"
-_SIMILAR = 4
+_SIMILAR = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,10 @@ def _why(proposal: Proposal, policies: tuple[str, ...]) -> tuple[str, ...]:
         str(proposal.verdict.get("reason") or ""),
     ]
     sentences += [policy.current().sentence(name) for name in policies]
-    sentences.append("It ran without asking: the action's level allowed it." if proposal.automatic else _LEVELS.get(proposal.level, ""))
+    if proposal.automatic:
+        sentences.append("It ran without asking: the action's level allowed it.")
+    elif proposal.verdict.get("rule") != "level-suggest":  # whose own sentence says the same
+        sentences.append(_LEVELS.get(proposal.level, ""))
     if proposal.approvals_required > 1:
         sentences.append(f"{proposal.approvals_required} different people have to approve it.")
     seen: dict[str, None] = dict.fromkeys(sentence for sentence in sentences if sentence)

@@ -1,4 +1,4 @@
-"""A tool's arguments as a form: fields made from its JSON Schema, and what was typed turned back into exact values.
+"""A tool's arguments as a form: what stands in each input, and what was typed turned back into exact values.
 
 A field left as it was keeps its value exactly, byte for byte; only what a person changed is parsed.
 """
@@ -7,69 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from copilot.toolkit import Money
 from copilot.web import money
-from copilot.web.text import label
+from copilot.web.fields import Field, Path, leaves
 
-Path = tuple[str, ...]
-
-_DEEPEST = 3  # objects within objects beyond this are edited as JSON
-_LONG = 120  # strings that may be longer get a text area
 _ABSENT = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One input, or a group of them. `kind`: text, long, integer, number, money, boolean, choice, lines, json, group."""
-
-    path: Path
-    label: str
-    kind: str
-    required: bool = False
-    nullable: bool = False
-    help: str = ""
-    choices: tuple[tuple[str, str], ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-    min_length: int | None = None
-    max_length: int | None = None
-    pattern: str | None = None
-    currency: Path = ()
-    item: str = "string"
-    children: tuple[Field, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The input's name in the posted form."""
-        return "arg/" + "/".join(part.replace("~", "~0").replace("/", "~1") for part in self.path)
-
-    @property
-    def id(self) -> str:
-        """The input's id in the page."""
-        return "arg-" + "-".join("".join(c if c.isalnum() else "_" for c in part) for part in self.path)
-
-    @property
-    def dotted(self) -> str:
-        """The path as the gate's schema check names it in its problems."""
-        return ".".join(self.path)
-
-
-def fields(schema: Mapping[str, Any]) -> tuple[Field, ...]:
-    """The form of a tool's parameters; one JSON field when the schema names no properties."""
-    node = _resolve(schema, schema)
-    if not isinstance(node.get("properties"), dict) or not node["properties"]:
-        return (Field(path=(), label="Arguments", kind="json", required=True, help="JSON"),)
-    return _properties(node, schema, ())
-
-
-def leaves(all_fields: tuple[Field, ...]) -> tuple[Field, ...]:
-    """Every input of the form, groups opened."""
-    found: list[Field] = []
-    for field in all_fields:
-        found.extend(leaves(field.children) if field.kind == "group" else (field,))
-    return tuple(found)
 
 
 def value_at(arguments: Any, path: Path) -> Any:
@@ -86,9 +31,9 @@ def text_of(field: Field, arguments: Mapping[str, Any]) -> str:
     value = value_at(arguments, field.path)
     if value is _ABSENT or value is None:
         return ""
-    currency = _currency(field, arguments)
-    if currency is not None and isinstance(value, int) and not isinstance(value, bool):
-        return money.major(value, currency)
+    code = _currency(field, arguments)
+    if code is not None and isinstance(value, int) and not isinstance(value, bool):
+        return money.major(value, code)
     if field.kind in ("choice", "boolean", "json"):
         return json.dumps(value, ensure_ascii=False, indent=2 if field.kind == "json" else None)
     if field.kind == "lines" and isinstance(value, list):
@@ -121,6 +66,24 @@ def parse(all_fields: tuple[Field, ...], form: Mapping[str, str], base: Mapping[
     return result, problems
 
 
+def currency(field: Field, typed: Mapping[str, str]) -> str:
+    """The currency an amount's input is in now, by what stands in the form."""
+    posted = typed.get(replace(field, path=field.currency).name, "")
+    return posted.strip('"') if field.currency else ""
+
+
+def bounds(field: Field, typed: Mapping[str, str]) -> str:
+    """What an amount may be, in its currency, as the start of a sentence; nothing when the schema does not say."""
+    code = currency(field, typed)
+    try:
+        low, high = (None if bound is None else money.show(Money(int(bound), code)) for bound in (field.minimum, field.maximum))
+    except ValueError:
+        return ""
+    if high is None:
+        return "" if low is None else f"At least {low}."
+    return f"At most {high}." if low is None else f"Between {low} and {high}."
+
+
 def _read(field: Field, typed: str, arguments: Mapping[str, Any]) -> Any:
     if not typed.strip() and field.kind not in ("text", "long"):
         return _nothing(field)
@@ -132,10 +95,10 @@ def _read(field: Field, typed: str, arguments: Mapping[str, Any]) -> Any:
         case "number":
             return _number(typed, whole=False)
         case "money":
-            currency = _currency(field, arguments)
-            if currency is None:
+            code = _currency(field, arguments)
+            if code is None:
                 raise ValueError("needs its currency first")
-            return money.parse(typed, currency)
+            return money.parse(typed, code)
         case "lines":
             return [_scalar(line.strip(), field.item) for line in typed.splitlines() if line.strip()]
         case "choice" | "boolean":
@@ -192,99 +155,3 @@ def _currency(field: Field, arguments: Mapping[str, Any]) -> str | None:
     """The currency an amount is in; None when there is none yet, so that no amount is read in a guessed one."""
     value = value_at(arguments, field.currency)
     return value if isinstance(value, str) and len(value) == 3 else None
-
-
-def _resolve(node: Any, root: Mapping[str, Any]) -> dict[str, Any]:
-    """Follow local references and single-member unions; anything else stays as it is."""
-    for _ in range(8):
-        if not isinstance(node, Mapping):
-            return {}
-        reference = node.get("$ref")
-        if isinstance(reference, str) and reference.startswith("#/"):
-            target: Any = root
-            for part in reference[2:].split("/"):
-                target = target.get(part, {}) if isinstance(target, Mapping) else {}
-            node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
-        elif isinstance(node.get("allOf"), list) and len(node["allOf"]) == 1:
-            node = {**node["allOf"][0], **{key: value for key, value in node.items() if key != "allOf"}}
-        else:
-            break
-    return dict(node)
-
-
-def _without_null(node: dict[str, Any], root: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """A schema that may be null as the schema beside null; JSON stays the input for real unions."""
-    options = node.get("anyOf") or node.get("oneOf")
-    if isinstance(options, list):
-        others = [option for option in options if not (isinstance(option, Mapping) and option.get("type") == "null")]
-        rest = {key: value for key, value in node.items() if key not in ("anyOf", "oneOf")}
-        if len(others) == 1:
-            return {**_resolve(others[0], root), **rest}, len(others) < len(options)
-    kind = node.get("type")
-    if isinstance(kind, list) and "null" in kind and len(kind) == 2:
-        return {**node, "type": next(part for part in kind if part != "null")}, True
-    return node, False
-
-
-def _properties(node: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> tuple[Field, ...]:
-    properties: Mapping[str, Any] = node["properties"]
-    required = set(node.get("required", ()))
-    return tuple(_field((*path, name), part, root, name in required, properties) for name, part in properties.items())
-
-
-def _field(path: Path, part: Any, root: Mapping[str, Any], required: bool, siblings: Mapping[str, Any]) -> Field:
-    node, nullable = _without_null(_resolve(part, root), root)
-    name = path[-1]
-    base = Field(
-        path=path,
-        label=label(name),
-        kind="json",
-        required=required,
-        nullable=nullable,
-        help=str(node.get("description", "")),
-        minimum=_bound(node, "minimum", "exclusiveMinimum", 1),
-        maximum=_bound(node, "maximum", "exclusiveMaximum", -1),
-        min_length=node.get("minLength"),
-        max_length=node.get("maxLength"),
-        pattern=node.get("pattern"),
-    )
-    if isinstance(node.get("enum"), list) or "const" in node:
-        values = node.get("enum", [node.get("const")])
-        return replace(base, kind="choice", choices=tuple((json.dumps(v, ensure_ascii=False), _choice(v)) for v in values))
-    match node.get("type"):
-        case "boolean":
-            return replace(base, kind="boolean", choices=(("true", "Yes"), ("false", "No")))
-        case "integer" if name.endswith("_minor"):
-            return _money_field(base, siblings)
-        case "integer" | "number" as kind:
-            return replace(base, kind=str(kind))
-        case "string":
-            return replace(base, kind="long" if (base.max_length or 0) > _LONG else "text")
-        case "array":
-            item, _ = _without_null(_resolve(node.get("items", {}), root), root)
-            if item.get("type") in ("string", "integer", "number") and "enum" not in item:
-                return replace(base, kind="lines", item=str(item["type"]))
-        case "object" if node.get("properties") and len(path) <= _DEEPEST:
-            return replace(base, kind="group", children=_properties(node, root, path))
-    return base
-
-
-def _bound(node: Mapping[str, Any], inclusive: str, exclusive: str, step: int) -> float | None:
-    if isinstance(node.get(inclusive), int | float):
-        return float(node[inclusive])
-    if isinstance(node.get(exclusive), int | float):
-        return float(node[exclusive]) + (step if node.get("type") == "integer" else 0)
-    return None
-
-
-def _choice(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _money_field(base: Field, siblings: Mapping[str, Any]) -> Field:
-    """An integer of minor units beside its currency, typed in major units; without a currency it stays an integer."""
-    stem = base.path[-1].removesuffix("_minor")
-    for name in (f"{stem}_currency", "currency"):
-        if name in siblings:
-            return replace(base, kind="money", label=label(stem), currency=(*base.path[:-1], name))
-    return replace(base, kind="integer", label=label(stem), help=f"{base.help} In minor units, such as cents.".strip())

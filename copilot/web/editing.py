@@ -12,7 +12,7 @@ from copilot.db import read_again, transaction
 from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused, Unavailable
 from copilot.gate import arcs, tools
 from copilot.review import cards, decisions, edits, entitlement
-from copilot.web import access, arguments
+from copilot.web import access, arguments, fields
 from copilot.web.forms import EditForm
 from copilot.web.proposals import card_page, done, refused
 
@@ -39,7 +39,7 @@ def save(proposal_id: str) -> ResponseReturnValue:
     card = cards.card(proposal_id)
     if card.state != arcs.PENDING or card.digest != entered.seen.data:
         return _moved_on(card, entered)
-    every = arguments.fields(_schema(card.tool))
+    every = fields.fields(_schema(card.tool))
     edited, problems = arguments.parse(every, request.form, card.arguments)
     if not problems and edited == card.arguments:
         problems = {"": "Nothing is changed yet. Change a value, or go back and approve it as it is."}
@@ -80,7 +80,7 @@ def _moved_on(card: cards.Card, entered: EditForm) -> ResponseReturnValue:
         return card_page(
             card.id, status=409, problem=("Someone was faster", "It was decided or ended while you edited, so your edit was not saved.")
         )
-    every = arguments.fields(_schema(card.tool))
+    every = fields.fields(_schema(card.tool))
     edited, _ = arguments.parse(every, request.form, card.arguments)
     sentence = "Somebody else edited it while you did. What you typed stands below beside the new version; compare and save again."
     return edit_page(card, entered, edited, problems={"": sentence}, status=409)
@@ -103,11 +103,11 @@ def edit_page(
     status: int = 200,
 ) -> ResponseReturnValue:
     """The edit page with everything that was typed, the difference so far, and a sentence at each problem."""
-    every = arguments.fields(_schema(card.tool))
+    every = fields.fields(_schema(card.tool))
     entered.seen.data = card.digest
     now = arguments.texts(every, card.arguments)
     typed = now | {name: value for name, value in request.form.items() if name.startswith("arg/")}
-    known = {field.dotted for field in arguments.leaves(every)}
+    known = {field.dotted for field in fields.leaves(every)}
     general = [sentence for path, sentence in (problems or {}).items() if not path or path not in known]
     context = {
         "card": card,
@@ -119,6 +119,8 @@ def edit_page(
         "general": general,
         "edited": json.loads(json.dumps(edited)),
         "edit": edit,
+        "currency": arguments.currency,
+        "bounds": arguments.bounds,
         "standing": entitlement.standing(cards.find(card.id), access.viewer().user),
     }
     return render_template("proposals/edit.html", **context), status

@@ -65,9 +65,9 @@ def _page(
     person = access.viewer()
     unknown = inbox.queue(person.user, state=arcs.OUTCOME_UNKNOWN, limit=100)
     held = inbox.queue(person.user, state=arcs.HELD, limit=100)
-    cards = {item.id: cards.card(item.id) for item in (*unknown.items, *held.items)}
+    whole = {item.id: cards.card(item.id) for item in (*unknown.items, *held.items)}
     forms = {item.id: OutcomeForm(formdata=None) for item in unknown.items} | {item.id: NoteForm(formdata=None) for item in held.items}
     if proposal_id in forms and form is not None and type(form) is type(forms[proposal_id]):
         forms[proposal_id] = form
-    context = {"unknown": unknown, "held": held, "cards": cards, "forms": forms, "problem": problem, "about": proposal_id}
+    context = {"unknown": unknown, "held": held, "cards": whole, "forms": forms, "problem": problem, "about": proposal_id}
     return render_template("outcomes.html", **context), status

@@ -93,4 +93,4 @@ def label(name: str) -> str:
     words = re.sub(r"[_\-.]+", " ", name).strip()
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words)
     sentence = words[:1].upper() + words[1:] if words else name
-    return re.sub(r"\b(id|url|iban|vat|api)\b", lambda found: found[0].upper(), sentence, flags=re.IGNORECASE)
+    return re.sub(r"\b(id|url|iban|vat|api|sku)\b", lambda found: found[0].upper(), sentence, flags=re.IGNORECASE)
