@@ -33,7 +33,10 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: `path` is still percent-encoded, so that an id may hold a slash; `headers` have lower-case names, `body` is parsed JSON or None."""
+    """One request: `path` is still percent-encoded (an id may hold a slash), `headers` have lower-case names.
+
+    `body` is parsed JSON, a form as a dictionary, or None.
+    """
 
     method: str
     path: str
@@ -132,8 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(length))
         try:
             body = json.loads(raw) if raw else None
-        except ValueError:
-            raise BadRequest("the body is not JSON") from None
+        except (ValueError, RecursionError):
+            if not headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+                raise BadRequest("the body is not JSON") from None
+            body = dict(parse_qsl(raw.decode(errors="replace")))
         address = urlsplit(self.path)
         return Request(self.command, address.path, dict(parse_qsl(address.query)), headers, body)
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from copilot.demo import drafting, jsonhttp
+from copilot.demo import drafting, jsonhttp, plans
 from copilot.demo.drafting import Step
 from copilot.demo.faults import Faults, UnknownFault
 from copilot.demo.jsonhttp import Answer, Hangup, Request
@@ -30,7 +30,7 @@ _PIECE = 24  # characters a streamed chunk
 class Model:
     """The model behind one `handle` function. `mistakes` is how many letters in a hundred it drafts wrongly at first."""
 
-    def __init__(self, *, mistakes: int = 10) -> None:
+    def __init__(self, *, mistakes: int = plans.MISTAKES) -> None:
         self.mistakes = mistakes
         self.faults = Faults(MODES)
 
@@ -160,7 +160,7 @@ def main() -> None:
     """Serve the offline model on a loopback port."""
     parser = argparse.ArgumentParser(prog="python -m copilot.demo.model", description="The sample company's offline model, on loopback.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--mistakes", type=int, default=10, help="how many letters in a hundred it drafts wrongly at first")
+    parser.add_argument("--mistakes", type=int, default=plans.MISTAKES, help="how many letters in a hundred it drafts wrongly at first")
     options = parser.parse_args()
     jsonhttp.run(Model(mistakes=options.mistakes).handle, port=options.port)
 
