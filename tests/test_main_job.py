@@ -24,16 +24,26 @@ def run(*words: str, seconds: float = 380, **environ: str) -> tuple[int, dict[st
     return done.returncode, json.loads(lines[-1]) if lines else {}, done.stderr
 
 
-@pytest.mark.both_databases
-@pytest.mark.parametrize("chaos", [(), ("--kill-every", "2")], ids=["calm", "a worker killed every 2 s"])
-def test_nothing_is_lost_or_doubled(database_url: str, tmp_path: Path, chaos: tuple[str, ...]) -> None:
-    code, found, said = run("demo", "--headless", "--tickets", "12", "--data", str(tmp_path / "demo"), *chaos, DATABASE_URL=database_url)
+def check(found: dict[str, Any], said: str, *, tickets: int) -> None:
     assert found, said
     assert (found["lost"], found["duplicate_effects"], found["audit_verified"]) == (0, 0, True), found["findings"]
+    assert found["tickets"] == tickets
+    assert found["proposals"] >= tickets / 2
+    assert found["executed"] >= tickets / 4
+
+
+@pytest.mark.both_databases
+def test_nothing_is_lost_or_doubled(database_url: str, tmp_path: Path) -> None:
+    code, found, said = run("demo", "--headless", "--tickets", "12", "--data", str(tmp_path / "demo"), DATABASE_URL=database_url)
+    check(found, said, tickets=12)
     assert code == 0
-    assert found["tickets"] == 12
-    assert found["proposals"] >= 6
-    assert found["executed"] >= 3
+
+
+def test_nothing_is_lost_or_doubled_while_workers_are_killed(tmp_path: Path) -> None:
+    code, found, said = run("demo", "--headless", "--tickets", "12", "--data", str(tmp_path / "demo"), "--kill-every", "2")
+    check(found, said, tickets=12)
+    assert code == 0
+    assert "SIGKILL" in (tmp_path / "demo" / "logs" / "copilot.log").read_text()
 
 
 def test_the_second_run_on_the_same_data_goes_on_from_there(tmp_path: Path) -> None:

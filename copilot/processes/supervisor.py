@@ -191,13 +191,14 @@ def _start_work(made: Installation, listener: socket.socket) -> None:
         order=_WORK, environ=made.environ, passes=(fd,),
     )  # fmt: skip
     made.family.start(web)
-    if not made.family.until(lambda: _answers(made.url), seconds=60):
+    if not made.family.until(lambda: _answers(f"{made.url}/healthz"), seconds=60):
         raise SetupError(f"The web server does not answer: {web.last or 'it said nothing'}")
     for queue, usual in WORKERS.items():
         count = made.plan.workers if made.plan.workers is not None and queue != "upkeep" else usual
         for number in range(1, count + 1):
             made.family.start(worker(queue, number, environ=made.environ))
     made.family.start(Child("clock", lambda _: (python, "-m", "copilot.processes.clock"), order=_WORK, environ=made.environ))
+    made.family.until(lambda: _answers(f"{made.url}/readyz"), seconds=30)  # a slow worker is no reason not to begin
 
 
 def worker(queue: str, number: int, *, environ: dict[str, str]) -> Child:
@@ -213,7 +214,7 @@ def guest(name: str, *words: str, environ: dict[str, str]) -> Child:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/healthz", timeout=2) as response:  # noqa: S310 -- our own address
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 -- our own address
             return bool(response.status == 200)
     except (URLError, OSError):
         return False
