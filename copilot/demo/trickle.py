@@ -49,11 +49,9 @@ class Trickle:
     def run(self, some: list[SampleTicket]) -> None:
         """Send them all: the first at once, what was sent in an earlier life without waiting, then in good time."""
         for ticket in some:
-            if not self.send(ticket):
-                continue
-            if self.left_at_once > 1:
-                self.left_at_once -= 1
-            else:
+            new = self.send(ticket)
+            self.left_at_once -= 1
+            if new and self.left_at_once < 1:
                 self.wait(self.every)
         self.wait(self.later if self._due else 0)
 
