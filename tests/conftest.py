@@ -27,7 +27,8 @@ from copilot import config
 from copilot import db as database
 from copilot.db import db
 from copilot.people import passwords
-from tests.support import ROOT, databases, ledger, servers, tools
+from tests import fake_model as fakes
+from tests.support import ROOT, databases, ledger, servers, tools, workers
 from tests.support import people as staff
 
 hypothesis_settings.register_profile(
@@ -60,7 +61,8 @@ def _cheap_passwords() -> None:
 
 
 @pytest.fixture(scope="session")
-def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
     return databases.sqlite_template(tmp_path_factory.mktemp("template"))
 
 
@@ -72,7 +74,8 @@ def postgres() -> Iterator[servers.Postgres]:
 
 
 @pytest.fixture(scope="session")
-def _postgres_template(postgres: servers.Postgres) -> Iterator[str]:
+def postgres_template(postgres: servers.Postgres) -> Iterator[str]:
+    """The name of a migrated database to copy."""
     with databases.postgres_template(postgres) as name:
         yield name
 
@@ -81,25 +84,26 @@ def _postgres_template(postgres: servers.Postgres) -> Iterator[str]:
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A migrated database of this test's own."""
     if getattr(request, "param", "sqlite") == "sqlite":
-        yield databases.sqlite_copy(request.getfixturevalue("_sqlite_template"), tmp_path)
+        yield databases.sqlite_copy(request.getfixturevalue("sqlite_template"), tmp_path)
         return
-    cluster, template = request.getfixturevalue("postgres"), request.getfixturevalue("_postgres_template")
+    cluster, template = request.getfixturevalue("postgres"), request.getfixturevalue("postgres_template")
     with databases.postgres_copy(cluster, template) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def _valkey() -> Iterator[str]:
+def valkey_server() -> Iterator[str]:
+    """The URL of this process's own Valkey."""
     with servers.valkey() as url:
         yield url
 
 
 @pytest.fixture
-def valkey(_valkey: str) -> str:
+def valkey(valkey_server: str) -> str:
     """The URL of a real, empty Valkey server."""
-    with redis.Redis.from_url(_valkey) as client:
+    with redis.Redis.from_url(valkey_server) as client:
         client.flushall()
-    return _valkey
+    return valkey_server
 
 
 @pytest.fixture
@@ -111,7 +115,20 @@ def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ledger.Ledger:
 
 
 @pytest.fixture
-def environ(request: pytest.FixtureRequest, tmp_path: Path, database_url: str, valkey: str, book: ledger.Ledger) -> dict[str, str]:
+def more_environ() -> dict[str, str]:
+    """Settings that are known only when the test runs; a module overrides it."""
+    return {}
+
+
+@pytest.fixture
+def environ(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    database_url: str,
+    valkey: str,
+    book: ledger.Ledger,
+    more_environ: dict[str, str],
+) -> dict[str, str]:
     """The settings of this test's installation, for the application here and for real processes beside it."""
     data = tmp_path / "data"
     data.mkdir()
@@ -129,7 +146,7 @@ def environ(request: pytest.FixtureRequest, tmp_path: Path, database_url: str, v
     }
     for mark in request.node.iter_markers("settings"):
         made |= mark.kwargs
-    return made
+    return made | more_environ
 
 
 @pytest.fixture
@@ -197,3 +214,24 @@ def people(app: Flask) -> staff.People:
 def agent(people: staff.People) -> str:
     """The id of an agent of Dee's with every scope of the counting toolbox."""
     return staff.add_agent(people.ids["dee"], scopes=tuple(f"{tool}:write" for tool in tools.WRITES))
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[str]:
+    """The address of the sample company's shop: a process of its own with its own data."""
+    with workers.serving("copilot.demo.shop", tmp_path, "--data", str(tmp_path / "shop")) as url:
+        yield url
+
+
+@pytest.fixture
+def offline_model(tmp_path: Path) -> Iterator[str]:
+    """The address of the sample company's model, which here makes no mistakes."""
+    with workers.serving("copilot.demo.model", tmp_path, "--mistakes", "0") as url:
+        yield url
+
+
+@pytest.fixture
+def fake_model() -> Iterator[fakes.FakeModel]:
+    """A model that does what its script says."""
+    with fakes.running() as model:
+        yield model

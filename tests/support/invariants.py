@@ -90,9 +90,13 @@ def _one_effect(world: World) -> Iterator[str]:
     for key, count in Counter(effect.key for effect in world.effects).items():
         if count > 1:
             yield f"1: {count} effects for {key}"
-    for invoice, count in Counter(effect.invoice for effect in world.effects).items():
-        if count > 1:
-            yield f"1: invoice {invoice} was paid {count} times"
+    paid: dict[str, Proposal] = {}
+    for effect in sorted(world.effects, key=lambda effect: effect.id):
+        proposal, earlier = world.proposals[effect.key], paid.get(effect.invoice)
+        free_at = earlier.intent_expires_at if earlier else None
+        if earlier and not (earlier.state == "SUCCEEDED" and free_at and proposal.called_at and proposal.called_at >= free_at):
+            yield f"1: invoice {effect.invoice} was paid by {earlier.id} and again by {proposal.id} inside its window"
+        paid[effect.invoice] = proposal
 
 
 def _effects_were_intended(world: World) -> Iterator[str]:

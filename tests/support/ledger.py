@@ -15,7 +15,8 @@ PLACE = "COPILOT_TEST_LEDGER"
 _TABLES = """
 PRAGMA journal_mode=WAL;
 CREATE TABLE calls (id INTEGER PRIMARY KEY, key TEXT, tool TEXT, at TEXT);
-CREATE TABLE effects (id INTEGER PRIMARY KEY, key TEXT, tool TEXT, invoice TEXT, account TEXT, amount_minor INTEGER, at TEXT);
+CREATE TABLE effects (id INTEGER PRIMARY KEY, key TEXT, tool TEXT, invoice TEXT, account TEXT, amount_minor INTEGER, at TEXT,
+  forgotten INTEGER DEFAULT 0);
 CREATE TABLE faults (id INTEGER PRIMARY KEY, tool TEXT, mode TEXT, seconds REAL);
 CREATE TABLE revisions (account TEXT PRIMARY KEY, revision INTEGER);
 """
@@ -61,6 +62,11 @@ class Ledger:
         with self.open() as book:
             book.execute("DELETE FROM faults")
 
+    def forget(self) -> None:
+        """Let the lifetime of every key used so far end: a repeat under one would be a second effect."""
+        with self.open() as book:
+            book.execute("UPDATE effects SET forgotten = 1")
+
     def move(self, account: str) -> None:
         """Change an account behind everybody's back, so that what was approved for it is out of date."""
         with self.open() as book:
@@ -88,7 +94,7 @@ class Ledger:
     def effect(self, *, key: str, tool: str, invoice: str, account: str, amount_minor: int, once: bool) -> int:
         """Do it and give the effect's number; with `once` a key that was done before gives the first number again."""
         with self.open() as book:
-            if once and (row := book.execute("SELECT id FROM effects WHERE key = ?", (key,)).fetchone()):
+            if once and (row := book.execute("SELECT id FROM effects WHERE key = ? AND NOT forgotten", (key,)).fetchone()):
                 return int(row[0])
             done = book.execute(
                 "INSERT INTO effects (key, tool, invoice, account, amount_minor, at) VALUES (?, ?, ?, ?, ?, ?)",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support import ROOT, children
@@ -17,6 +19,16 @@ def start(environ: Mapping[str, str], folder: Path, *, queue: str = "execute", n
     own = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     command = [sys.executable, "-W", "error::ResourceWarning", "-m", "copilot.processes.worker", queue, str(number)]
     return children.start(command, log=folder / f"{queue}-{number}.log", environ=own | environ, cwd=ROOT)
+
+
+@contextmanager
+def serving(module: str, folder: Path, *options: str) -> Iterator[str]:
+    """Run one of the sample company's far ends on a free port; gives its address."""
+    log = folder / f"{module}.log"
+    command = [sys.executable, "-m", module, "--port", "0", *options]
+    with children.running(children.start(command, log=log, cwd=ROOT)):
+        until(lambda: log.read_text().startswith('{"port"'))
+        yield f"http://127.0.0.1:{json.loads(log.read_text().splitlines()[0])['port']}"
 
 
 def until(what: Callable[[], object], *, seconds: float = 30, every: float = 0.05) -> None:
