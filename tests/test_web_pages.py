@@ -30,7 +30,12 @@ def test_every_page_can_be_made(client: FlaskClient, people: People, request: py
     browser.sign_in(client, "dee@example.com")
     pages = [*EVERYBODY, *MANAGERS, "/people"]
     if filled:
-        pages += [f"/proposals/{made['open']}", f"/proposals/{made['open']}/edit", f"/proposals/{made['denied']}", f"/tickets/{made['ticket']}"]
+        pages += [
+            f"/proposals/{made['open']}",
+            f"/proposals/{made['open']}/edit",
+            f"/proposals/{made['denied']}",
+            f"/tickets/{made['ticket']}",
+        ]
         pages += [f"/proposals/{made['open']}/{part}" for part in ("status", "row")]
         pages += [f"/record?q={made['open']}", f"/record?q={made['ticket']}&kind=proposal", f"/?q={made['ticket']}", "/record?before=3"]
     for page in pages:
@@ -46,7 +51,9 @@ def test_strangers_are_sent_to_sign_in_and_come_back(client: FlaskClient, people
     assert (answer.status_code, answer.location) == (303, "/tickets?status=open")
 
 
-@pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)", "/a\n/b"])
+@pytest.mark.parametrize(
+    "target", ["https://evil.example", "//evil.example", "/\\evil.example", "\\\\evil.example", "javascript:alert(1)", "/a\n/b"]
+)
 def test_signing_in_never_leads_to_another_site(client: FlaskClient, people: People, target: str) -> None:
     answer = browser.post(client, "/sign-in", {"email": "ana@example.com", "password": people.password, "next": target})
     assert (answer.status_code, answer.location) == (303, "/")
@@ -98,7 +105,9 @@ def test_a_session_ends_with_its_row_and_with_the_account(client: FlaskClient, a
 
 
 def test_a_wrong_password_says_nothing_about_who_exists(client: FlaskClient, people: People) -> None:
-    answers = [browser.post(client, "/sign-in", {"email": email, "password": "not it"}) for email in ("ana@example.com", "nobody@example.com")]
+    answers = [
+        browser.post(client, "/sign-in", {"email": email, "password": "not it"}) for email in ("ana@example.com", "nobody@example.com")
+    ]
     assert [answer.status_code for answer in answers] == [422, 422]
     assert all("do not fit together" in answer.text for answer in answers)
 
@@ -135,7 +144,9 @@ def test_a_link_sets_a_password_once(client: FlaskClient, people: People) -> Non
     assert client.get(f"/link/{secret}").status_code == 404
 
 
-def test_every_page_carries_a_strict_policy_and_no_inline_script_or_style(client: FlaskClient, people: People, busy: dict[str, str]) -> None:
+def test_every_page_carries_a_strict_policy_and_no_inline_script_or_style(
+    client: FlaskClient, people: People, busy: dict[str, str]
+) -> None:
     browser.sign_in(client, "dee@example.com")
     for page in ("/", f"/proposals/{busy['open']}", f"/proposals/{busy['open']}/edit", "/actions", "/settings", "/nowhere"):
         answer = client.get(page)

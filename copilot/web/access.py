@@ -30,6 +30,7 @@ PUBLIC = frozenset(
         "health.metrics",
     }
 )
+_FOR_SCRIPTS = frozenset({"live.stream", "queue.counts"})
 MANAGERS = frozenset({"manager", "admin"})
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -115,14 +116,10 @@ def _guard() -> ResponseReturnValue | None:
             with transaction():
                 sessions.touch(viewer().key)
         return None
-    if (
-        request.method != "GET"
-        or request.headers.get("X-Requested-With") == "fragment"
-        or request.accept_mimetypes.best == "text/event-stream"
-    ):
-        if request.method == "GET":
-            return Response("Sign in first.\n", status=401, mimetype="text/plain")
+    if request.method != "GET":
         flash("You were signed out in the meantime, so nothing was done. Sign in and try again.", "warning")
         return redirect(url_for("signin.form"), code=303)
+    if request.endpoint in _FOR_SCRIPTS or request.headers.get("X-Requested-With") == "fragment":
+        return Response("Sign in first.\n", status=401, mimetype="text/plain")
     target = request.full_path.rstrip("?") if request.path != "/" or request.query_string else None
     return current_app.redirect(url_for("signin.form", next=target), code=303)

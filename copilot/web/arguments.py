@@ -6,6 +6,7 @@ A field left as it was keeps its value exactly, byte for byte; only what a perso
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -121,10 +122,11 @@ def _nothing(field: Field) -> Any:
 
 def _number(typed: str, *, whole: bool) -> int | float:
     text = typed.strip()
-    try:
-        return int(text) if whole or text.lstrip("-").isdigit() else float(text)
-    except ValueError:
-        raise ValueError("must be a whole number, digits only" if whole else "must be a number, such as 12.5") from None
+    if re.fullmatch(r"-?[0-9]{1,16}", text):
+        return int(text)
+    if not whole and re.fullmatch(r"-?[0-9]{1,16}\.[0-9]{1,16}", text):
+        return float(text)
+    raise ValueError("must be a whole number, digits only" if whole else "must be a number, such as 12.5")
 
 
 def _scalar(text: str, kind: str) -> Any:

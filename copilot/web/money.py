@@ -14,7 +14,7 @@ _NO_MINOR = frozenset(
 _THREE = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 _SIGNS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
 
-_PLAIN = re.compile(r"(-?)(\d{1,15})(?:[.,](\d{1,3}))?\Z")
+_PLAIN = re.compile(r"(-?)([0-9]{1,15})(?:[.,]([0-9]{1,3}))?\Z")
 
 
 def exponent(currency: str) -> int:
