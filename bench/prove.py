@@ -44,13 +44,15 @@ FIGURES = (
 
 
 def main() -> int:
-    """Measure them all (or those whose name holds the first argument), write the file, and fail if any command failed."""
+    """Measure them all and write the file, or print only those whose name holds the first argument; fail if any command failed."""
     wanted = [figure for figure in FIGURES if not sys.argv[1:] or sys.argv[1] in figure.name]
     measured = []
     for figure in wanted:
         print(f"{figure.name} ...", flush=True)
         measured.append(_measure(figure))
         print(f"  {'ok' if measured[-1]['ok'] else 'FAILED'} {json.dumps(measured[-1]['values'])}", flush=True)
+    if sys.argv[1:]:
+        return 0 if all(each["ok"] for each in measured) else 1
     written = {"commit": _git("rev-parse", "HEAD"), "changed": bool(_git("status", "--porcelain", "--untracked-files=no"))}
     written |= {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": _machine(), "figures": measured}
     (ROOT / "docs" / "figures.json").write_text(json.dumps(written, indent=2) + "\n")
