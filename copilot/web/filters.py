@@ -83,10 +83,11 @@ def offline() -> bool:
 
 
 def nav() -> dict[str, Any]:
-    """The navigation with its counts, for one page."""
-    person = access.viewer()
-    counts = inbox.counts()
-    return {"counts": counts, "person": person}
+    """The navigation with its counts, read once a page."""
+    if "nav" not in g:
+        g.nav = {"counts": inbox.counts(), "person": access.viewer()}
+    found: dict[str, Any] = g.nav
+    return found
 
 
 def stopped() -> list[tuple[str, Switch]]:
