@@ -25,6 +25,7 @@ from copilot.models import Heartbeat
 from copilot.processes import checker, clock, doctor, family, migrate, output, server, supervisor
 from copilot.processes.checker import Effect, RunFact
 from copilot.processes.family import Child, Family
+from copilot.processes.stopping import Stop
 from tests.support import children
 
 COMMAND = [str(Path(sys.executable).parent / "copilot")]
@@ -291,7 +292,7 @@ def test_another_versions_database_is_left_alone(empty: config.Settings) -> None
 
 
 def test_a_tick_that_fails_is_logged_and_the_others_go_on(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    stop, seen = threading.Event(), []
+    stop, seen = Stop(), []
 
     def fails() -> None:
         raise OSError("away")
@@ -299,7 +300,7 @@ def test_a_tick_that_fails_is_logged_and_the_others_go_on(app: Flask, caplog: py
     def counts() -> None:
         seen.append(1)
         if len(seen) == 3:
-            stop.set()
+            stop.ask()
 
     clock.run(app, stop=stop, wanted=(clock.Tick("fails", 0.01, fails), clock.Tick("counts", 0.01, counts)))
     assert len(seen) == 3
@@ -466,6 +467,13 @@ def test_the_doctor_finds(name: str, value: str, check: str, environ: dict[str, 
     found = {each.name: each for each in doctor.examine({**environ, name: value})}
     assert not found[check].ok
     assert found[check].said
+
+
+def test_the_doctor_sees_what_a_running_supervisor_told_its_children(environ: dict[str, str], tmp_path: Path) -> None:
+    del environ["COPILOT_TOOLKITS"]
+    assert not {check.name: check.ok for check in doctor.examine(environ)}["tools"]
+    (tmp_path / "data" / supervisor.HANDED).write_text('{"COPILOT_TOOLKITS": "tests.support.tools:counting"}')
+    assert {check.name: check.ok for check in doctor.examine(environ)}["tools"]
 
 
 def test_the_doctor_prints_no_secret(environ: dict[str, str]) -> None:

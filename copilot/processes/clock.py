@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from flask import Flask
 from copilot import jobs
 from copilot.app import create_app
 from copilot.processes import logs
+from copilot.processes.stopping import Stop
 
 _log = logging.getLogger(__name__)
 
@@ -39,15 +38,15 @@ def ticks() -> tuple[Tick, ...]:
     )
 
 
-def run(app: Flask, *, stop: threading.Event, wanted: tuple[Tick, ...] | None = None) -> None:
+def run(app: Flask, *, stop: Stop, wanted: tuple[Tick, ...] | None = None) -> None:
     """Tick until `stop`. A tick that fails is logged and comes again; it never stops the others."""
     due = dict.fromkeys(ticks() if wanted is None else wanted, 0.0)
-    while not stop.is_set():
+    while not stop.asked:
         for tick, at in due.items():
-            if time.monotonic() >= at and not stop.is_set():
+            if time.monotonic() >= at and not stop.asked:
                 due[tick] = time.monotonic() + tick.seconds
                 _do(app, tick)
-        stop.wait(max(0.05, min(due.values()) - time.monotonic()))
+        stop.sleep(max(0.05, min(due.values()) - time.monotonic()))
 
 
 def _do(app: Flask, tick: Tick) -> None:
@@ -60,9 +59,8 @@ def _do(app: Flask, tick: Tick) -> None:
 
 def main() -> None:
     """Run the clock of this installation until SIGTERM or Ctrl-C."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop()
+    stop.listen()
     logs.configure()
     run(create_app(web=False), stop=stop)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import socket
 import sys
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,7 +28,7 @@ from copilot.errors import CopilotError
 from copilot.gate import policy, tools
 from copilot.gateway import limits
 from copilot.models import Heartbeat
-from copilot.processes import migrate, server
+from copilot.processes import migrate, server, supervisor
 
 _FRESH = timedelta(seconds=30)
 _LEAST_DISK = 500_000_000  # bytes
@@ -51,10 +54,14 @@ class _Wrong(Exception):
 
 
 def examine(environ: dict[str, str] | None = None) -> list[Check]:
-    """Look at everything; a check that cannot be made because of an earlier problem is left out."""
+    """Look at everything; a check that cannot be made because of an earlier problem is left out.
+
+    What a supervisor that runs on the same data folder told its children counts as set, so a sample company is seen as it is.
+    """
+    environ = dict(os.environ) if environ is None else environ
     found = [Check("Python", ok=True, said=sys.version.split()[0])]
     try:
-        settings = config.load(environ)
+        settings = config.load(_handed(config.load(environ).data_dir) | environ)
     except CopilotError as error:
         return [*found, Check("settings", ok=False, said=str(error), mend="Correct the setting and run this again.")]
     config.install(settings)
@@ -67,6 +74,14 @@ def examine(environ: dict[str, str] | None = None) -> list[Check]:
             said = "The database cannot be reached."
             found.append(Check("database", ok=False, said=said, mend="DATABASE_URL says where it is; start it or correct the address."))
     return found
+
+
+def _handed(data_dir: Path) -> dict[str, str]:
+    try:
+        handed = json.loads((data_dir / supervisor.HANDED).read_text())
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(value) for name, value in handed.items()}
 
 
 def told(checks: Sequence[Check]) -> str:

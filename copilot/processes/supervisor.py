@@ -29,6 +29,7 @@ from copilot.processes import server
 from copilot.processes.family import Child, Family, Sink
 
 WORKERS = {"execute": 1, "draft": 2, "upkeep": 1}
+HANDED = "running.json"  # what the children were told beyond the environment, for `copilot doctor`
 _SERVER, _COMPANY, _WORK, _GUESTS = 0, 1, 2, 3  # ranks: later ones are ended first
 _DEMO_POLICIES = Path(config.__file__).parent / "demo" / "policies"
 
@@ -78,11 +79,13 @@ def running(plan: Plan, sink: Sink) -> Iterator[Installation]:
             _start_company(made, folder)
             made.credentials = _prepare(made)
             _start_work(made, listener)
+            (folder / HANDED).write_text(json.dumps({name: value for name, value in environ.items() if name != "SECRET_KEY"}))
             if plan.kill_every is not None:
                 family.also = _chaos(family, plan.kill_every)
             yield made
         finally:
             family.stop()
+            (folder / HANDED).unlink(missing_ok=True)
             if embedded is not None:
                 (folder / "redis_url").unlink(missing_ok=True)
                 if embedded.temporary is not None:

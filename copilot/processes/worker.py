@@ -9,7 +9,6 @@ from __future__ import annotations
 import faulthandler
 import logging
 import secrets
-import signal
 import socket
 import threading
 import time
@@ -22,11 +21,13 @@ from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
+from rq.worker import WorkerStatus
 
 from copilot import config, jobs
 from copilot.app import create_app
 from copilot.errors import SetupError
 from copilot.processes import logs
+from copilot.processes.stopping import Stop
 
 BEAT = 5.0  # seconds between signs of life
 _TTL = 30  # seconds; bounds how long a dead connection can look alive
@@ -54,19 +55,26 @@ class Worker(SimpleWorker):
     log_result_lifespan = False
     max_connection_wait_time = 2.0  # seconds; RQ's own minute would let a restarted server wait for its workers
 
-    def __init__(self, queue: Queue, *, app: Flask, stop: threading.Event, **options: Any) -> None:
+    def __init__(self, queue: Queue, *, app: Flask, stop: Stop, **options: Any) -> None:
         super().__init__([queue], **options)
-        self._app, self._stop = app, stop
+        self._app, self._ending = app, stop
 
     def perform_job(self, job: Job, queue: Queue, execution: Any) -> bool:
         """Run one job in a context of its own, so that it sees a fresh session and leaves none behind."""
         with self._app.app_context():
             return super().perform_job(job, queue, execution)
 
-    def request_stop(self, signum: int, frame: Any) -> None:
-        """Finish the job in hand, then end."""
-        self._stop.set()
-        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]  # rq is typed in part
+    def request_stop(self, signum: int, frame: Any) -> None:  # noqa: ARG002 -- a signal handler takes both
+        """Finish the job in hand, then end. Unlike RQ's own, it asks Redis nothing: that may be why we are to stop."""
+        self._ending.ask()
+        if self.get_state() != WorkerStatus.BUSY:
+            raise StopRequested
+        self._stop_requested = True
+
+    def _install_signal_handlers(self) -> None:
+        super()._install_signal_handlers()  # type: ignore[no-untyped-call]  # rq is typed in part
+        if self._ending.asked:  # while we were still getting ready
+            raise StopRequested
 
 
 def run(queue: str, *, name: str) -> None:
@@ -78,21 +86,20 @@ def run(queue: str, *, name: str) -> None:
     url = config.current().redis_url
     if url is None:
         raise SetupError("REDIS_URL is not set and no embedded server runs: start `copilot up`, or set it.")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop()
     threading.Thread(target=_beat, args=(app, name, queue, stop), daemon=True).start()
-    while not stop.is_set():
+    stop.listen()
+    while not stop.asked:
         try:
             _work(app, url, queue, name, stop)
         except StopRequested:
             break
         except (redis.RedisError, OSError) as error:
             _log.warning("worker %s: Redis is away (%s); waiting for it", name, type(error).__name__)
-        stop.wait(0.5)
+        stop.sleep(0.5)
 
 
-def _work(app: Flask, url: str, queue: str, name: str, stop: threading.Event) -> None:
+def _work(app: Flask, url: str, queue: str, name: str, stop: Stop) -> None:
     connection = redis.Redis.from_url(url, socket_connect_timeout=5)
     with connection:
         connection.ping()
@@ -107,12 +114,14 @@ def _work(app: Flask, url: str, queue: str, name: str, stop: threading.Event) ->
             worker_ttl=_TTL,
             log_job_description=False,
         )
-        if not stop.is_set():
+        try:
             worker.work(logging_level="WARNING")
+        finally:
+            stop.listen()
 
 
-def _beat(app: Flask, name: str, queue: str, stop: threading.Event) -> None:
-    while not stop.is_set():
+def _beat(app: Flask, name: str, queue: str, stop: Stop) -> None:
+    while not stop.asked:
         try:
             with app.app_context():
                 jobs.beat(name, queue)
