@@ -18,6 +18,12 @@ document.addEventListener("submit", (event) => {
 });
 window.addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
 
+// On a phone, the way to the decision is not needed where the decision stands.
+const jump = document.querySelector(".jump"), decide = document.querySelector("#decide");
+if (jump && decide && window.IntersectionObserver) {
+  new IntersectionObserver(([seen]) => { jump.hidden = seen.isIntersecting; }, { threshold: 0.2 }).observe(decide);
+}
+
 // The menu of small screens closes on Escape and when one looks elsewhere.
 const menu = document.querySelector("details.menu");
 if (menu) {

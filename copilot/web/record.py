@@ -18,6 +18,7 @@ from copilot.models import Agent, AuditEvent, Decision, Proposal, Run, Ticket, U
 bp = Blueprint("record", __name__, url_prefix="/record")
 
 GROUPS = ("ticket", "run", "proposal", "decision", "grant", "switch", "rule", "user", "agent", "session", "signin", "notification")
+_ABOVE = frozenset({"at", "kind", "subject", "event"})  # shown in columns of their own
 _AT_ONCE = 100
 _RELATED = 300
 
@@ -89,10 +90,12 @@ def related(wanted: str) -> tuple[str, ...]:
 def entry(row: AuditEvent) -> Entry:
     """An event for reading, with a link to the page of what it is about."""
     event = json.loads(row.line)
-    fields = tuple(
-        (name, value) for name, value in event.items() if name not in ("at", "kind", "subject", "event") and value not in (None, "")
-    )
+    fields = tuple((name, _words(value)) for name, value in event.items() if name not in _ABOVE and value not in (None, "", []))
     return Entry(row.id, row.leaf, row.kind, row.subject, fields, row.created_at, row.leaf_hash, row.line, _link(row.subject))
+
+
+def _words(value: Any) -> Any:
+    return ", ".join(str(part) for part in value) if isinstance(value, list) else value
 
 
 def _link(subject: str) -> str | None:
