@@ -223,21 +223,38 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(data=st.data(), stops=st.sampled_from(["before", "after", "paused", "slow", "never"]), fault=st.sampled_from(FAULTS))
     def work_on(self, data: st.DataObject, stops: str, fault: str | None) -> None:
         """A worker claims, calls and settles; or is killed before or after the call, or holds on to either for long."""
-        proposal_id = self._one(data, "APPROVED")
-        observed = reads.observe(proposal_id)
-        if observed is None:
+        hand = self._claim(self._one(data, "APPROVED"))
+        if hand is None or stops == "before":
             return
-        with transaction():
-            taken = writes.claim(proposal_id, observed)
-        if not isinstance(taken, Claim) or stops == "before":
-            return
-        hand = Hand(taken, self.offset)
         if stops != "paused":
             self._call(hand, fault)
         if stops in ("paused", "slow"):
             self.hands.append(hand)
         elif stops == "never":
             self._settle(hand)
+
+    @rule(data=st.data(), called=st.booleans(), fault=st.sampled_from(FAULTS))
+    def a_slow_worker_is_overtaken(self, data: st.DataObject, called: bool, fault: str | None) -> None:
+        """Its lease lapses while it is paused; where the key is honoured another one calls, and it wakes later on."""
+        slow = self._claim(self._one(data, "APPROVED"))
+        if slow is None:
+            return
+        if called:
+            self._call(slow, None)
+        self.hands.append(slow)
+        self.leases_lapse()
+        quick = self._claim(slow.claim.proposal_id)
+        if quick is not None:
+            self._call(quick, fault)
+            self._settle(quick)
+
+    def _claim(self, proposal_id: str) -> Hand | None:
+        observed = reads.observe(proposal_id)
+        if observed is None:
+            return None
+        with transaction():
+            taken = writes.claim(proposal_id, observed)
+        return Hand(taken, self.offset) if isinstance(taken, Claim) else None
 
     @precondition(lambda self: self.hands)
     @rule(data=st.data(), crash=st.booleans(), fault=st.sampled_from(FAULTS))
