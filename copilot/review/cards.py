@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
 from copilot.db import db
 from copilot.errors import NotFound
 from copilot.gate import policy
 from copilot.models import Decision, Execution, Proposal, ProposalVersion, Ticket
+from copilot.review import likeness
 from copilot.toolkit import Money
-
-_LOOKED_AT = 60  # how many earlier proposals are weighed for "similar"
-_SIMILAR = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +82,6 @@ class ExecutionView:
 
 
 @dataclass(frozen=True, slots=True)
-class Similar:
-    """An earlier proposal of the same action, what was decided, and how this one differs."""
-
-    id: str
-    state: str
-    verdict: str
-    reviewer: str | None
-    reason_code: str | None
-    note: str
-    consequence: str
-    amount: Money | None
-    differs: tuple[str, ...]
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Card:
     """Everything about one proposal. `why` holds our sentences for asking; `rationale` is the model's and hostile."""
 
@@ -134,7 +116,7 @@ class Card:
     rationale: str
     confidence: float | None
     ticket: TicketView | None
-    similar: tuple[Similar, ...]
+    similar: tuple[likeness.Similar, ...]
     versions: tuple[VersionView, ...]
     decisions: tuple[DecisionView, ...]
     executions: tuple[ExecutionView, ...]
@@ -145,6 +127,12 @@ class Card:
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
+
+
+_AS_STORED = (
+    "id", "state", "tool", "risk", "agent_id", "run_id", "retry_of", "version", "digest", "level", "automatic", "approvals_required",
+    "rationale", "confidence", "outcome", "provider_id", "attempts", "deadline_at", "created_at", "updated_at", "ended_at",
+)  # fmt: skip
 
 
 def find(proposal_id: str) -> Proposal:
@@ -174,19 +162,11 @@ def card(proposal_id: str) -> Card:
     approving = {d.reviewer_id for d in proposal.decisions if d.version == proposal.version and d.verdict == "approve"}
     policies = tuple(str(p) for p in proposal.verdict.get("policies", ()))
     return Card(
-        id=proposal.id,
-        state=proposal.state,
-        tool=proposal.tool,
-        risk=proposal.risk,
-        agent_id=proposal.agent_id,
+        **{name: getattr(proposal, name) for name in _AS_STORED},
         agent=proposal.agent.name,
-        run_id=proposal.run_id,
-        retry_of=proposal.retry_of,
-        version=proposal.version,
-        digest=proposal.digest,
         arguments=json.loads(current.arguments),
         drafted=json.loads(proposal.versions[0].arguments),
-        amount=_money(current),
+        amount=likeness.money(current),
         target=current.target,
         payee=current.payee,
         consequence=str(preview.get("consequence") or ""),
@@ -196,26 +176,14 @@ def card(proposal_id: str) -> Card:
         verdict=dict(proposal.verdict),
         why=_why(proposal, policies),
         policies=policies,
-        level=proposal.level,
-        automatic=proposal.automatic,
-        approvals_required=proposal.approvals_required,
         approvals=len(approving),
         editor=current.editor.name if current.editor else None,
         needs_other=current.needs_other,
-        rationale=proposal.rationale,
-        confidence=proposal.confidence,
         ticket=_ticket(proposal.ticket),
-        similar=_similar(proposal, current),
+        similar=likeness.to(proposal, current),
         versions=tuple(_version(v) for v in proposal.versions),
         decisions=tuple(_decision(d) for d in proposal.decisions),
         executions=tuple(_execution(e) for e in proposal.executions),
-        outcome=proposal.outcome,
-        provider_id=proposal.provider_id,
-        attempts=proposal.attempts,
-        deadline_at=proposal.deadline_at,
-        created_at=proposal.created_at,
-        updated_at=proposal.updated_at,
-        ended_at=proposal.ended_at,
     )
 
 
@@ -246,12 +214,6 @@ def _why(proposal: Proposal, policies: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(seen)
 
 
-def _money(version: ProposalVersion) -> Money | None:
-    if version.amount_minor is None or not version.currency:
-        return None
-    return Money(version.amount_minor, version.currency)
-
-
 def _ticket(ticket: Ticket | None) -> TicketView | None:
     if ticket is None:
         return None
@@ -279,52 +241,3 @@ def _decision(row: Decision) -> DecisionView:
 
 def _execution(row: Execution) -> ExecutionView:
     return ExecutionView(row.fence, row.state, row.provider_id, row.error, row.late, row.started_at, row.ended_at)
-
-
-def _similar(proposal: Proposal, current: ProposalVersion) -> tuple[Similar, ...]:
-    """People's latest decisions on the same action: same customer first, then same target, then the nearest amount."""
-    statement = (
-        select(Proposal, ProposalVersion, Decision)
-        .join(Decision, Decision.proposal_id == Proposal.id)
-        .join(ProposalVersion, and_(ProposalVersion.proposal_id == Proposal.id, ProposalVersion.version == Decision.version))
-        .where(Proposal.agent_id == proposal.agent_id, Proposal.tool == proposal.tool, Proposal.id != proposal.id)
-        .where(Decision.automatic.is_(False), Decision.verdict.in_(("approve", "edit", "reject")))
-        .order_by(Proposal.created_at.desc(), Decision.created_at.desc())
-        .options(selectinload(Decision.reviewer))
-        .limit(_LOOKED_AT)
-    )
-    latest: dict[str, tuple[Proposal, ProposalVersion, Decision]] = {}
-    for row in db.session.execute(statement):
-        latest.setdefault(row[0].id, (row[0], row[1], row[2]))
-    nearest = sorted(latest.values(), key=lambda row: _distance(current, row[1]))
-    return tuple(_likeness(current, *row) for row in nearest[:_SIMILAR])
-
-
-def _distance(current: ProposalVersion, other: ProposalVersion) -> tuple[bool, bool, float]:
-    apart = abs((current.amount_minor or 0) - (other.amount_minor or 0)) if current.currency == other.currency else float("inf")
-    return (not current.customer_ref or current.customer_ref != other.customer_ref, current.target != other.target, apart)
-
-
-def _likeness(current: ProposalVersion, proposal: Proposal, version: ProposalVersion, decision: Decision) -> Similar:
-    differs = []
-    if current.customer_ref and current.customer_ref == version.customer_ref:
-        differs.append("same customer")
-    elif current.customer_ref and version.customer_ref:
-        differs.append("another customer")
-    if current.target and current.target == version.target:
-        differs.append("same target")
-    if current.amount_minor is not None and version.amount_minor is not None and current.currency == version.currency:
-        gap = current.amount_minor - version.amount_minor
-        differs.append("same amount" if not gap else "this one is larger" if gap > 0 else "this one is smaller")
-    return Similar(
-        id=proposal.id,
-        state=proposal.state,
-        verdict=decision.verdict,
-        reviewer=decision.reviewer.name if decision.reviewer else None,
-        reason_code=decision.reason_code,
-        note=decision.note,
-        consequence=str(version.preview.get("consequence") or ""),
-        amount=_money(version),
-        differs=tuple(differs),
-        at=decision.created_at,
-    )
