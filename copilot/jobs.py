@@ -149,7 +149,7 @@ def execute(proposal_id: str) -> None:
     """Run one approved action at most once, however often the job is delivered."""
     try:
         observed = reads.observe(proposal_id)
-    except (Unavailable, Refused) as error:  # the target cannot be looked at, so nothing is claimed; the sweeper tries again
+    except Unavailable as error:  # the target cannot be looked at, so nothing is claimed; the sweeper tries again
         logger.warning("execute %s: %s", proposal_id, type(error).__name__)
         return
     if observed is None:

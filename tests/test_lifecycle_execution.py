@@ -161,6 +161,16 @@ def test_a_target_that_moved_is_looked_at_again(approved: Callable[..., str], bo
     _back_in_the_queue(proposal_id, book, rule="target-moved")
 
 
+def test_a_target_that_is_gone_goes_back_to_people(approved: Callable[..., str], people: People, book: Ledger) -> None:
+    proposal_id = approved()
+    book.close("c1/main")
+    jobs.execute(proposal_id)
+    proposal = work.row(proposal_id)
+    assert (proposal.state, book.calls(proposal_id)) == ("PENDING", 0)
+    assert proposal.verdict["sent_back"]["rule"] == "target-moved"
+    assert work.reject(proposal_id, people.ana).state == "REJECTED"
+
+
 def test_changed_policies_ask_again(approved: Callable[..., str], book: Ledger) -> None:
     proposal_id = approved()
     policy.install(dataclasses.replace(policy.current(), hash="0" * 64))

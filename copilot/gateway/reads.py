@@ -71,10 +71,11 @@ def revision(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_i
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was seen outside just before a claim: the version looked at and its target's revision."""
+    """What was seen outside just before a claim: the version looked at, its target's revision, or that it is `gone`."""
 
     version: int
     revision: str | None
+    gone: bool = False
 
 
 def observe(proposal_id: str) -> Observed | None:
@@ -94,7 +95,10 @@ def observe(proposal_id: str) -> Observed | None:
     database.read_again()
     if tool is None or again:
         return Observed(number, expected)
-    return Observed(number, revision(tool, arguments, agent_name=agent_name, ticket_id=ticket_id))
+    try:
+        return Observed(number, revision(tool, arguments, agent_name=agent_name, ticket_id=ticket_id))
+    except Refused:  # the tool knows of no such target any more, which is an answer and not an outage
+        return Observed(number, None, gone=True)
 
 
 @dataclass(frozen=True, slots=True)

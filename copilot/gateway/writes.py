@@ -136,7 +136,7 @@ def _stale(snap: facts.Snapshot, tool: Tool | None, policies: policy.Policies, o
         return "policy-changed", "The policies changed since this was approved."
     if proposal.approved_at is not None and snap.now - proposal.approved_at > facts.APPROVAL_LIFETIME:
         return "approval-too-old", "The approval is too old."
-    if version.target_revision != observed.revision:
+    if observed.gone or version.target_revision != observed.revision:
         return "target-moved", "The target changed since this was approved."
     return None
 

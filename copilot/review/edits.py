@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from copilot import db as database
 from copilot.db import db
@@ -97,21 +98,25 @@ def _new_version(
         what, proposal_id=proposal.id, agent_id=proposal.agent_id, version=number, editor_id=editor_id, needs_other=needs_other, at=snap.now
     )
     versions.write(row)
-    moved = lifecycle.move(
-        proposal.id,
-        before=arcs.PENDING,
-        after=arcs.PENDING,
-        where=[Proposal.digest == proposal.digest, Proposal.version == snap.version.version],
-        values={
-            "version": number,
-            "digest": row["digest"],
-            "verdict": judged,
-            "intent_key": what.intent,
-            "approvals_required": verdict.count if isinstance(verdict, check.NeedsApproval) else 1,
-        },
-        event={"decision": decision_id, "rule": judged["rule"], "edited": decision_id is not None},
-        at=snap.now,
-    )
+    values = {
+        "version": number,
+        "digest": row["digest"],
+        "verdict": judged,
+        "intent_key": what.intent,
+        "approvals_required": verdict.count if isinstance(verdict, check.NeedsApproval) else 1,
+    }
+    try:
+        moved = lifecycle.move(
+            proposal.id,
+            before=arcs.PENDING,
+            after=arcs.PENDING,
+            where=[Proposal.digest == proposal.digest, Proposal.version == snap.version.version],
+            values=values,
+            event={"decision": decision_id, "rule": judged["rule"], "edited": decision_id is not None},
+            at=snap.now,
+        )
+    except IntegrityError as error:  # another proposal took the same business key since `_free_intent` looked
+        raise Conflict("The same was proposed in this moment by somebody else.") from error
     if moved is None:
         raise StaleDigest("The proposal was changed in the same moment; look at it again.")
     return moved

@@ -145,6 +145,8 @@ def _same_intent(draft: Draft, what: Content) -> Proposal | None:
         return None
     if draft.run_id is not None and found.run_id == draft.run_id and _same(found, what):
         return found
+    if draft.request_key is not None and found.request_key == draft.request_key:  # committed since `_first` looked
+        return _first(draft, what)
     raise DuplicateIntent(
         f"The same is already {'done' if found.state in arcs.TERMINAL else 'waiting or under way'}: see proposal {found.id}."
     )

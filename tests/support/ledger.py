@@ -75,11 +75,18 @@ class Ledger:
                 (account,),
             )
 
-    def revision(self, account: str) -> str:
-        """How often the account changed."""
+    def close(self, account: str) -> None:
+        """Let an account be gone for good."""
+        with self.open() as book:
+            book.execute("INSERT OR REPLACE INTO revisions VALUES (?, NULL)", (account,))
+
+    def revision(self, account: str) -> str | None:
+        """How often the account changed; None when it is gone."""
         with self.open() as book:
             row = book.execute("SELECT revision FROM revisions WHERE account = ?", (account,)).fetchone()
-        return str(row[0]) if row else "1"
+        if row is None:
+            return "1"
+        return None if row[0] is None else str(row[0])
 
     def called(self, tool: str, key: str) -> tuple[str, float] | None:
         """Note a call; the fault it has to show, with its seconds, if one waits."""

@@ -23,7 +23,10 @@ def _customer(account: str) -> str:
 
 
 def _revision(arguments: dict[str, Any], call: Call) -> str:
-    return ledger.current().revision(arguments["account"])
+    found = ledger.current().revision(arguments["account"])
+    if found is None:
+        raise ToolRefused("There is no such account.")
+    return found
 
 
 def _preview(arguments: dict[str, Any], call: Call) -> Preview:
