@@ -10,6 +10,7 @@ from typing import Any
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _ALLOWED_CONTROLS = frozenset("\n\r\t")
 _HIDDEN_EXTRA = frozenset("\u115f\u1160\u3164\uffa0\u2800")  # blank letters
+_SELECTORS = (range(0xFE00, 0xFE0F), range(0xE0100, 0xE01F0))  # variation selectors, but the one that emoji use
 _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE")  # those whose letters pass for one another
 
 
@@ -17,7 +18,9 @@ def hidden(character: str) -> bool:
     """Whether a reader cannot see this character although a program can: format, control, tag, private, blank letters."""
     if character in _ALLOWED_CONTROLS:
         return False
-    return character in _HIDDEN_EXTRA or unicodedata.category(character) in ("Cf", "Cc", "Co", "Cn", "Cs", "Zl", "Zp")
+    if character in _HIDDEN_EXTRA or any(ord(character) in span for span in _SELECTORS):
+        return True
+    return unicodedata.category(character) in ("Cf", "Cc", "Co", "Cn", "Cs", "Zl", "Zp")
 
 
 def mixed_script(word: str) -> bool:

@@ -25,6 +25,8 @@ class Proposal(Base):
         Index("ix_proposals_moving", "state", "lease_until",
               sqlite_where=text("state IN ('APPROVED','EXECUTING','HELD','OUTCOME_UNKNOWN')"),
               postgresql_where=text("state IN ('APPROVED','EXECUTING','HELD','OUTCOME_UNKNOWN')")),
+        Index("ix_proposals_intents", "intent_expires_at",
+              sqlite_where=text("intent_key IS NOT NULL"), postgresql_where=text("intent_key IS NOT NULL")),
         Index(None, "agent_id", "tool", "created_at"),
         Index(None, "ticket_id"),
         Index(None, "state", "created_at", "id"),

@@ -95,7 +95,8 @@ class Run(Base):
     __tablename__ = "runs"
     __table_args__ = (
         Index(None, "ticket_id"),
-        Index("ix_runs_waiting", "state", "lease_until", postgresql_where=text("state IN ('QUEUED','DRAFTING')")),
+        Index(None, "state", "lease_until"),
+        Index(None, "parked_on"),
         Index("uq_runs_open", "ticket_id", "agent_id", unique=True,
               sqlite_where=text("state IN ('QUEUED','DRAFTING','PARKED')"),
               postgresql_where=text("state IN ('QUEUED','DRAFTING','PARKED')")),

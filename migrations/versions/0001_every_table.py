@@ -176,7 +176,8 @@ def _work() -> None:
         sa.ForeignKeyConstraint(["ticket_id"], ["tickets.id"], name="fk_runs_ticket_id_tickets"),
     )
     op.create_index("ix_runs_ticket_id", "runs", ["ticket_id"])
-    op.create_index("ix_runs_waiting", "runs", ["state", "lease_until"], postgresql_where=sa.text("state IN ('QUEUED','DRAFTING')"))
+    op.create_index("ix_runs_state_lease_until", "runs", ["state", "lease_until"])
+    op.create_index("ix_runs_parked_on", "runs", ["parked_on"])
     op.create_index("uq_runs_open", "runs", ["ticket_id", "agent_id"], unique=True, **_where("state IN ('QUEUED','DRAFTING','PARKED')"))
     op.create_table(
         "steps",
@@ -258,6 +259,7 @@ def _record() -> None:
         sa.UniqueConstraint("intent_key", name="uq_proposals_intent_key"),
         sa.UniqueConstraint("request_key", name="uq_proposals_request_key"),
     )
+    op.create_index("ix_proposals_intents", "proposals", ["intent_expires_at"], **_where("intent_key IS NOT NULL"))
     op.create_index("ix_proposals_agent_id_tool_created_at", "proposals", ["agent_id", "tool", "created_at"])
     op.create_index(
         "ix_proposals_moving", "proposals", ["state", "lease_until"], **_where("state IN ('APPROVED','EXECUTING','HELD','OUTCOME_UNKNOWN')")
