@@ -151,6 +151,10 @@ def execute(proposal_id: str) -> None:
         observed = reads.observe(proposal_id)
     except Unavailable as error:  # the target cannot be looked at, so nothing is claimed; the sweeper tries again
         logger.warning("execute %s: %s", proposal_id, type(error).__name__)
+        with transaction():
+            sent_back = refusals.unreachable(proposal_id)
+        if sent_back is not None:
+            proposal_changed(proposal_id)
         return
     if observed is None:
         return
@@ -235,32 +239,18 @@ def sequence() -> None:
 
 
 def sweep() -> None:
-    """Repair from the database whatever a lost job, a dead worker or a late person left behind."""
+    """Repair from the database whatever a lost job, a dead worker or a late person left behind.
+
+    Each step stands alone: one that fails is logged and tried again in five seconds, and keeps no other from its work.
+    """
     with transaction():
         if not holders.hold("sweep", holders.me(), 30):
             return
-    _sweep_runs()
-    with transaction():
-        lapsed = sweeper.lapsed()
-    for proposal_id in lapsed:
-        with transaction():
-            changed = sweeper.lapse(proposal_id)
-        if changed is not None:
-            proposal_changed(proposal_id)
-    with transaction():
-        waiting, questions = sweeper.undispatched(), sweeper.to_look_up()
-        sweeper.escalate()
-        sweeper.forget_intents()
-        due = sweeper.due()
-    for proposal_id in waiting:
-        enqueue("execute", proposal_id)
-    for proposal_id in questions:
-        enqueue("look_up", proposal_id)
-    for proposal_id in due:
-        with transaction():
-            ended = sweeper.remind_or_expire(proposal_id)
-        if ended is not None:
-            proposal_changed(proposal_id)
+    for step in (_sweep_runs, _sweep_lapsed, _sweep_approved, _sweep_unknown, _sweep_waiting, _sweep_intents):
+        try:
+            step()
+        except Exception:
+            logger.exception("the sweep's step %s failed", step.__name__.removeprefix("_sweep_"))
 
 
 def _sweep_runs() -> None:
@@ -269,6 +259,46 @@ def _sweep_runs() -> None:
         ready = [*runs.expired(now), *runs.stranded(), *runs.undispatched(now)]
     for run_id in dict.fromkeys(ready):
         enqueue("draft", run_id)
+
+
+def _sweep_lapsed() -> None:
+    with transaction():
+        lapsed = sweeper.lapsed()
+    for proposal_id in lapsed:
+        with transaction():
+            changed = sweeper.lapse(proposal_id)
+        if changed is not None:
+            proposal_changed(proposal_id)
+
+
+def _sweep_approved() -> None:
+    with transaction():
+        waiting = sweeper.undispatched()
+    for proposal_id in waiting:
+        enqueue("execute", proposal_id)
+
+
+def _sweep_unknown() -> None:
+    with transaction():
+        questions = sweeper.to_look_up()
+        sweeper.escalate()
+    for proposal_id in questions:
+        enqueue("look_up", proposal_id)
+
+
+def _sweep_waiting() -> None:
+    with transaction():
+        due = sweeper.due()
+    for proposal_id in due:
+        with transaction():
+            ended = sweeper.remind_or_expire(proposal_id)
+        if ended is not None:
+            proposal_changed(proposal_id)
+
+
+def _sweep_intents() -> None:
+    with transaction():
+        sweeper.forget_intents()
 
 
 def beat(name: str, kind: str) -> None:

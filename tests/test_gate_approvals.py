@@ -19,11 +19,12 @@ from copilot.gate.approvals import OTHER_THAN_EDITOR, TWO_PEOPLE, Reviewer
         (Reviewer("ana", "operator", False, True), "inactive-account"),
         (Reviewer("ana", "operator", True, False), "policy-approve"),
         (Reviewer("requester", "admin", True, True), "requester-never-approves"),
+        (Reviewer("typist", "operator", True, True), "requester-never-approves"),
         (Reviewer("owner", "admin", True, True), "owner-never-approves"),
     ],
 )
 def test_who_may_decide(reviewer: Reviewer, rule: str | None) -> None:
-    refused = approvals.refusal(reviewer, requester_id="requester", owner_id="owner")
+    refused = approvals.refusal(reviewer, requesters={"requester", "typist"}, owner_id="owner")
     assert (refused and refused[0]) == rule
 
 
@@ -58,6 +59,7 @@ NONE_OFF: frozenset[str] = frozenset()
 def test_when_approvals_suffice(
     approvers: list[str], required: int, editor: str | None, needs_other: bool, off: frozenset[str], satisfied: bool
 ) -> None:
-    standing = approvals.standing(approvers, required=required, editor_id=editor, needs_other=needs_other, rules_off=off)
+    raisers = [editor] if needs_other and editor else []
+    standing = approvals.standing(approvers, required=required, raisers=raisers, rules_off=off)
     assert standing.satisfied is satisfied
     assert (standing.missing is None) is satisfied

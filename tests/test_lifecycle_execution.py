@@ -143,7 +143,7 @@ def _back_in_the_queue(proposal_id: str, book: Ledger, *, rule: str) -> None:
     proposal = work.row(proposal_id)
     assert (proposal.state, book.calls(proposal_id)) == ("PENDING", 0)
     assert proposal.verdict["sent_back"]["rule"] == rule
-    assert proposal.version == 2, "people decide on how things stand now"
+    assert proposal.version == 3, "one version voids the approvals, the next shows how things stand now"
 
 
 def test_an_approval_too_old_is_asked_for_again(approved: Callable[..., str], people: People, clock: Clock, book: Ledger) -> None:

@@ -98,11 +98,12 @@ def message(
     body: str,
     at: datetime | None = None,
     source: str,
+    requester_id: str | None = None,
 ) -> MessageAccepted:
     """Take a message in, once per external id and ticket; without `at` it was said now.
 
     What the customer says when no run is open on the ticket queues new runs; an open run reads it at its next step.
-    A customer's message opens a pending or solved ticket again.
+    A customer's message opens a ticket again that was not open. `requester_id` is the person who typed it in.
     """
     incoming.check_message(external_id=external_id, author=author, body=body, at=at)
     received = now()
@@ -112,20 +113,19 @@ def message(
         Message,
         {
             "id": new_id("msg"), "ticket_id": ticket.id, "external_id": external_id, "author": author, "body": body,
-            "at": said, "created_at": received,
+            "requester_id": requester_id, "at": said, "created_at": received,
         },
         unique=("ticket_id", "external_id"),
     )  # fmt: skip
     if message_id is None:
         first = select(Message.id).where(Message.ticket_id == ticket.id, Message.external_id == external_id)
         return MessageAccepted(db.session.execute(first).scalar_one(), ticket.id, created=False, run_ids=())
-    log.append("ticket.message", ticket.id, at=received, message=message_id, author=author, source=_code(source))
+    log.append("ticket.message", ticket.id, at=received, message=message_id, author=author, source=_code(source), requester=requester_id)
     if author != "customer":
         return MessageAccepted(message_id, ticket.id, created=True, run_ids=())
-    if ticket.status in ("pending", "solved"):
+    if ticket.status != "open":
         _move(ticket.id, "open", at=received)
-    run_ids = () if ticket.status == "closed" else _start_runs(ticket.id, None)
-    return MessageAccepted(message_id, ticket.id, created=True, run_ids=run_ids)
+    return MessageAccepted(message_id, ticket.id, created=True, run_ids=_start_runs(ticket.id, requester_id))
 
 
 def set_status(external_id: str, status: str) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import Row, select
 
 from copilot.db import db
 from copilot.gate import approvals
-from copilot.models import Decision, Proposal, ProposalVersion, Ticket
+from copilot.models import Decision, Feedback, Proposal, ProposalVersion, Ticket
 
 _OF_THIS_CUSTOMER = 6
 _OF_THIS_AGENT = 40
@@ -22,18 +22,19 @@ _LONGEST_NOTE = 200
 
 
 def recall(*, customer_id: str, agent_id: str) -> tuple[str, ...]:
-    """Sentences about past decisions: on this customer's tickets, newest first, then why this agent was corrected elsewhere.
+    """Sentences about past decisions: on this customer's tickets, newest first, then why this agent was corrected lately.
 
     Not redacted; the caller does that.
     """
     own = _decisions().where(Ticket.customer_id == customer_id).limit(_OF_THIS_CUSTOMER)
     sentences = [_about(row) for row in db.session.execute(own)]
     corrected = (
-        _decisions()
-        .where(Proposal.agent_id == agent_id, Ticket.customer_id != customer_id, Decision.verdict.in_(("edit", "reject")))
+        select(Feedback.tool, Feedback.kind.label("verdict"), Feedback.reason_code)
+        .where(Feedback.agent_id == agent_id, Feedback.kind.in_(("edit", "reject")))
+        .order_by(Feedback.created_at.desc())
         .limit(_OF_THIS_AGENT)
     )
-    return (*sentences, *_lessons(db.session.execute(corrected).all()))
+    return (*sentences, *_lessons(list(db.session.execute(corrected))))
 
 
 def _decisions() -> Any:
@@ -62,7 +63,7 @@ def _about(row: Row[Any]) -> str:
     return f"{row.created_at:%Y-%m-%d}, same customer: {row.tool}{amount}{target} was {verdict}{reason}{note}; now {state}"
 
 
-def _lessons(rows: Sequence[Row[Any]]) -> list[str]:
+def _lessons(rows: Sequence[Any]) -> list[str]:
     """How often each tool's drafts were corrected for which reason; the most frequent first."""
     counted: dict[tuple[str, str, str], int] = {}
     for row in rows:

@@ -43,12 +43,18 @@ def create_ticket() -> Response:
 @bp.post(f"{_ROUTE}/messages", merge_slashes=False)
 def add_message(external_id: str) -> Response:
     """Take a message in: 201, or 200 with the first one when its external id is on the ticket already."""
-    source, _ = _sender()
+    source, requester = _sender()
     sent = edge.body(bodies.MessageBody)
     with transaction():
         accepted = intake.message(
-            external_id, external_id=sent.external_id, author=sent.author, body=sent.body, at=sent.at, source=source
-        )  # fmt: skip
+            external_id,
+            external_id=sent.external_id,
+            author=sent.author,
+            body=sent.body,
+            at=sent.at,
+            source=source,
+            requester_id=requester,
+        )
     for run_id in accepted.run_ids:
         jobs.run_queued(run_id)
     answer = answers.MessageAnswer(id=accepted.message_id, ticket_id=accepted.ticket_id, created=accepted.created)

@@ -7,7 +7,7 @@ another person. An admin may switch a second-person rule off by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 TWO_PEOPLE = "two-people"
@@ -52,13 +52,13 @@ class Standing:
     missing: str | None
 
 
-def refusal(reviewer: Reviewer, *, requester_id: str | None, owner_id: str) -> tuple[str, str] | None:
+def refusal(reviewer: Reviewer, *, requesters: Collection[str], owner_id: str) -> tuple[str, str] | None:
     """Why this person may not decide here, as (rule, sentence), or None when they may."""
     if not reviewer.active:
         return "inactive-account", "This account is disabled."
     if reviewer.role not in _DECIDING_ROLES:
         return "role", "Your role may look but not decide; ask an operator or a manager."
-    if reviewer.id == requester_id:
+    if reviewer.id in requesters:
         return "requester-never-approves", "You asked for this yourself, so somebody else has to decide it."
     if reviewer.id == owner_id:
         return "owner-never-approves", "You own the agent that drafted this, so somebody else has to decide it."
@@ -71,14 +71,17 @@ def standing(
     approvers: Iterable[str],
     *,
     required: int,
-    editor_id: str | None,
-    needs_other: bool,
+    raisers: Collection[str],
     rules_off: frozenset[str],
 ) -> Standing:
-    """Count distinct valid approvers of one version against what the gate asks for."""
+    """Count distinct valid approvers of one version against what the gate asks for.
+
+    `raisers` are all who edited on the way to an amount, target or payee beyond the draft's: none of them suffices
+    alone, however many trivial edits lie between, but two of them are two people.
+    """
     people = set(approvers)
     needed = min(required, 1) if TWO_PEOPLE in rules_off else required
-    if needs_other and OTHER_THAN_EDITOR not in rules_off and not people - {editor_id}:
+    if raisers and OTHER_THAN_EDITOR not in rules_off and len(people) < 2 and not people - set(raisers):
         return Standing(
             False, len(people), max(needed, 1), "another person than the editor, because the edit raised the amount or moved the target"
         )

@@ -14,7 +14,7 @@ from copilot.db import db
 from copilot.errors import NotFound
 from copilot.gate import approvals, budgets, check, switches
 from copilot.gate.policy import Policies
-from copilot.models import Agent, Budget, Customer, Decision, Grant, Proposal, ProposalVersion, Ticket, User
+from copilot.models import Agent, Budget, Customer, Decision, Grant, Message, Proposal, ProposalVersion, Ticket, User
 from copilot.toolkit import Money, Tool
 
 APPROVAL_LIFETIME = timedelta(hours=1)
@@ -64,10 +64,11 @@ def load(
     now: datetime,
     policies: Policies,
     level: str,
+    customer: str | None = None,
     recheck: bool = False,
 ) -> check.Facts:
-    """The facts of one judgement. Budgets are read only where no reservation follows."""
-    charges = () if recheck or tool.effect == "read" else charges_of(agent.id, ticket, tool, amount, now, policies)
+    """The facts of one judgement. Budgets are read only where no reservation follows; `customer` is whose target it is."""
+    charges = () if recheck or tool.effect == "read" else charges_of(agent.id, ticket, tool, amount, now, policies, customer=customer)
     return check.Facts(
         local=now.astimezone(config.current().timezone),
         agent_id=agent.id,
@@ -86,14 +87,18 @@ def load(
 
 
 def charges_of(
-    agent_id: str, ticket: Ticket | None, tool: Tool, amount: Money | None, now: datetime, policies: Policies
+    agent_id: str, ticket: Ticket | None, tool: Tool, amount: Money | None, now: datetime, policies: Policies, *, customer: str | None
 ) -> tuple[budgets.Charge, ...]:
-    """What this call would draw on which budget windows."""
+    """What this call would draw on which budget windows.
+
+    A customer's window is that of whose target it is, as the tool says, and only otherwise the ticket's: leaving the
+    ticket out, or using somebody else's, opens no second window.
+    """
     return budgets.charges(
         policies.budget_rules,
         tool=tool.name,
         agent_id=agent_id,
-        customer_id=ticket.customer_id if ticket else None,
+        customer_id=customer or (ticket.customer.external_id if ticket else None),
         amount_minor=amount.minor if amount else None,
         currency=amount.currency if amount else None,
         now=now,
@@ -128,13 +133,36 @@ def reviewer(user: User, *, tool: Tool, context: dict[str, object], policies: Po
     return approvals.Reviewer(user.id, user.role, user.active, answer.allowed)
 
 
+def requesters(snap: Snapshot) -> frozenset[str]:
+    """Everyone who asked for this: who started it, who typed the ticket in, and who typed a message into it."""
+    asked = {snap.proposal.requester_id}
+    if snap.ticket is not None:
+        asked.add(snap.ticket.requester_id)
+        typed = select(Message.requester_id).where(Message.ticket_id == snap.ticket.id, Message.requester_id.is_not(None))
+        asked |= set(db.session.scalars(typed))
+    return frozenset(person for person in asked if person is not None)
+
+
+def counted(snap: Snapshot, people: Iterable[User], *, required: int) -> approvals.Standing:
+    """How these people's approvals of the current version stand against what is required."""
+    raisers: frozenset[str | None] = frozenset()
+    if snap.version.needs_other:
+        edited = select(ProposalVersion.editor_id).where(ProposalVersion.proposal_id == snap.proposal.id, ProposalVersion.needs_other)
+        raisers = frozenset(db.session.scalars(edited))
+    return approvals.standing(
+        [user.id for user in people],
+        required=required,
+        raisers=[person for person in raisers if person is not None],
+        rules_off=switches.rules_off(),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Approvals:
-    """The decisions that count for a version now, and since when the oldest of them has stood."""
+    """The decisions that count for a version now."""
 
     people: tuple[User, ...]
     automatic: bool
-    oldest: datetime | None
 
 
 def approved_by(snap: Snapshot, *, tool: Tool, context: dict[str, object], policies: Policies) -> Approvals:
@@ -150,15 +178,13 @@ def approved_by(snap: Snapshot, *, tool: Tool, context: dict[str, object], polic
         )
     ).all()
     people: list[User] = []
-    times: list[datetime] = []
     automatic = False
+    asked = requesters(snap)
     for decision, user in rows:
         if decision.automatic:
             automatic = True
-            times.append(decision.created_at)
         elif user is not None:
             judged = reviewer(user, tool=tool, context=context, policies=policies)
-            if approvals.refusal(judged, requester_id=snap.proposal.requester_id, owner_id=snap.agent.owner_id) is None:
+            if approvals.refusal(judged, requesters=asked, owner_id=snap.agent.owner_id) is None:
                 people.append(user)
-                times.append(decision.created_at)
-    return Approvals(tuple(people), automatic, min(times, default=None))
+    return Approvals(tuple(people), automatic)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, delete, literal, select
 
 from copilot import db as database
 from copilot.audit import log
@@ -21,9 +22,10 @@ def thrown() -> frozenset[str]:
     return frozenset(db.session.scalars(select(Switch.scope)))
 
 
-def none_thrown(agent_id: str, tool: str) -> ColumnElement[bool]:
-    """The same as a condition, for the very statement that gives the right to call."""
-    return ~select(Switch.scope).where(Switch.scope.in_(("all", f"agent:{agent_id}", f"tool:{tool}"))).exists()
+def none_thrown(agent_id: Any, tool: Any) -> ColumnElement[bool]:
+    """The same as a condition on values or columns, for the very statement that gives the right to call."""
+    covering = (literal("all"), literal("agent:") + agent_id, literal("tool:") + tool)
+    return ~select(Switch.scope).where(Switch.scope.in_(covering)).exists()
 
 
 def listed() -> list[Switch]:
@@ -32,7 +34,7 @@ def listed() -> list[Switch]:
 
 
 def throw(scope: str, *, by: User, reason: str) -> None:
-    """Stop everything, one agent or one tool: no call starts after this commits. Idempotent."""
+    """Stop everything, one agent or one tool: no call is claimed after this commits. Idempotent."""
     _manager(by)
     if not _SCOPE.fullmatch(scope):
         raise BadInput("A kill switch covers all, agent:<id> or tool:<name>.", problems={"scope": "is none of these"})
@@ -43,23 +45,26 @@ def throw(scope: str, *, by: User, reason: str) -> None:
 
 
 def release(scope: str, *, by: User, reason: str) -> None:
-    """Let things start again; review deadlines move on by as long as the switch was on. Idempotent."""
+    """Let things start again. Idempotent.
+
+    Review deadlines move on by as long as the clock stood still; what another switch still covers waits for that one.
+    """
     _manager(by)
     _reason(reason)
     switch = db.session.get(Switch, scope, with_for_update=True)
     if switch is None:
         return
-    stopped = database.now() - switch.thrown_at
-    waiting = select(Proposal).where(Proposal.state == arcs.PENDING)
+    now, since = database.now(), switch.thrown_at
+    db.session.execute(delete(Switch).where(Switch.scope == scope))
+    stopped = select(Proposal).where(Proposal.state == arcs.PENDING, none_thrown(Proposal.agent_id, Proposal.tool))
     kind, _, name = scope.partition(":")
     if kind == "agent":
-        waiting = waiting.where(Proposal.agent_id == name)
+        stopped = stopped.where(Proposal.agent_id == name)
     elif kind == "tool":
-        waiting = waiting.where(Proposal.tool == name)
-    for proposal in db.session.scalars(waiting):
-        proposal.deadline_at += stopped
-    db.session.execute(delete(Switch).where(Switch.scope == scope))
-    log.append("switch.released", scope, by=by.id, seconds=int(stopped.total_seconds()))
+        stopped = stopped.where(Proposal.tool == name)
+    for proposal in db.session.scalars(stopped):
+        proposal.deadline_at += now - max(since, proposal.created_at)
+    log.append("switch.released", scope, by=by.id, seconds=int((now - since).total_seconds()))
 
 
 def rules_off() -> frozenset[str]:

@@ -9,13 +9,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from copilot.gate import schema
 from copilot.gateway import limits
 from copilot.toolkit import Call, Outcome, Tool, ToolError, ToolRefused
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,40 +91,58 @@ def perform(claim: Claim, *, late: Callable[[Result], None] | None = None) -> Re
 
 
 def bounded(work: Callable[[], Result], *, seconds: float, late: Callable[[Result], None] | None = None) -> Result:
-    """Run `work` in a thread for at most so many seconds; Unknown when it has not answered by then."""
-    answer: list[Result] = []
-    gate = threading.Lock()
+    """Run `work` for at most so many seconds; Unknown when it has not answered by then."""
+    try:
+        return within(seconds, work, late=late)
+    except TimeoutError:
+        return Unknown(f"The tool did not answer within {seconds:.0f} seconds; it may or may not have happened.")
+
+
+def within(seconds: float, work: Callable[[], T], *, late: Callable[[T], None] | None = None) -> T:
+    """Run a tool author's code in a thread of its own and wait so many seconds; TimeoutError when it takes longer.
+
+    What it raises is raised here. Python cannot stop a thread, so a late one is left behind, and `late` hears its answer.
+    """
+    ended: list[tuple[T | None, BaseException | None]] = []
+    gate, done = threading.Lock(), threading.Event()
     given_up = False
-    done = threading.Event()
 
     def target() -> None:
-        result = work()
+        value: T | None = None
+        error: BaseException | None = None
+        try:
+            value = work()
+        except BaseException as raised:  # noqa: BLE001 - carried over to the thread that waits
+            error = raised
         with gate:
-            answer.append(result)
+            ended.append((value, error))
             too_late = given_up
         done.set()
-        if too_late and late is not None:
+        if too_late and late is not None and error is None:
             try:
-                late(result)
+                late(cast("T", value))
             except Exception:
                 logger.exception("late evidence could not be stored")
 
-    thread = threading.Thread(target=contextvars.Context().run, args=(target,), daemon=True, name="tool-call")
-    thread.start()
+    threading.Thread(target=contextvars.Context().run, args=(target,), daemon=True, name="tool-call").start()
     done.wait(seconds)
     with gate:
-        if answer:
-            return answer[0]
-        given_up = True
-    return Unknown(f"The tool did not answer within {seconds:.0f} seconds; it may or may not have happened.")
+        given_up = not ended
+    if given_up:
+        raise TimeoutError
+    value, error = ended[0]
+    if error is not None:
+        raise error
+    return cast("T", value)
 
 
 def look_up(tool: Tool, key: str, call: Call) -> Succeeded | None:
     """Ask a lookup tool whether a key was done; None when it does not know, which is never proof of nothing."""
     if tool.lookup is None:
         return None
+    ask = tool.lookup
     try:
-        outcome = tool.lookup(key, call)
+        outcome = within(tool.timeout, lambda: ask(key, call))
     except Exception as error:  # noqa: BLE001 - a tool may raise anything, and not knowing is an answer
         logger.warning("look-up of %s failed: %s", tool.name, type(error).__name__)
         return None

@@ -12,7 +12,7 @@ from typing import Any
 from copilot import db as database
 from copilot.db import db
 from copilot.errors import BadInput, NotFound, Refused, Unavailable
-from copilot.gate import arcs, check, facts, policy, schema, tools
+from copilot.gate import arcs, check, digest, facts, policy, schema, tools
 from copilot.gateway import adapters
 from copilot.models import Agent, Ticket
 from copilot.toolkit import Call, Preview, Tool, ToolError, ToolRefused
@@ -55,8 +55,9 @@ def look(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_id: s
     Raises Refused when the tool says the arguments cannot work, Unavailable when it cannot be asked.
     """
     reading = _call_for(tool, agent_name, ticket_id)
+    show = tool.preview
     with _asking(tool):
-        preview = tool.preview(arguments, reading) if tool.preview else Preview(_generic(tool, arguments))
+        preview = adapters.within(tool.timeout, lambda: show(arguments, reading)) if show else Preview(_generic(tool, arguments))
     return Look(preview, revision(tool, arguments, agent_name=agent_name, ticket_id=ticket_id))
 
 
@@ -64,8 +65,9 @@ def revision(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_i
     """The target's revision right now, or None for a tool that keeps none; Unavailable when it cannot be asked."""
     if tool.revision is None:
         return None
+    ask, reading = tool.revision, _call_for(tool, agent_name, ticket_id)
     with _asking(tool):
-        found = tool.revision(arguments, _call_for(tool, agent_name, ticket_id))
+        found = adapters.within(tool.timeout, lambda: ask(arguments, reading))
     return None if found is None else str(found)[:200]
 
 
@@ -90,15 +92,37 @@ def observe(proposal_id: str) -> Observed | None:
         database.read_again()
         return None
     tool = tools.current().find(proposal.tool)
-    number, expected, arguments, again = version.version, version.target_revision, json.loads(version.arguments), proposal.attempts > 0
+    number, expected, again = version.version, version.target_revision, proposal.attempts > 0
+    if tool is None or again or not intact(snap):  # the claim says what becomes of these; the tool is not asked
+        database.read_again()
+        return Observed(number, expected)
+    arguments = json.loads(version.arguments)
     agent_name, ticket_id = snap.agent.name, snap.ticket.external_id if snap.ticket else None
     database.read_again()
-    if tool is None or again:
-        return Observed(number, expected)
     try:
         return Observed(number, revision(tool, arguments, agent_name=agent_name, ticket_id=ticket_id))
     except Refused:  # the tool knows of no such target any more, which is an answer and not an outage
         return Observed(number, None, gone=True)
+
+
+def intact(snap: facts.Snapshot) -> bool:
+    """Whether the stored bytes still give the digest that was approved."""
+    version = snap.version
+    try:
+        recomputed = digest.compute(
+            proposal_id=snap.proposal.id,
+            version=version.version,
+            agent_id=snap.proposal.agent_id,
+            tool=snap.proposal.tool,
+            tool_hash=version.tool_hash,
+            target=version.target,
+            target_revision=version.target_revision,
+            arguments=version.arguments,
+            salt=version.salt,
+        )
+    except (ValueError, RecursionError):  # no longer even JSON
+        return False
+    return recomputed == version.digest == snap.proposal.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +174,8 @@ def _asking(tool: Tool) -> Iterator[None]:
         raise Unavailable(f"{tool.name} could not be asked: {str(error)[:500]}") from error
     except (BadInput, Refused, Unavailable):
         raise
+    except TimeoutError as error:
+        raise Unavailable(f"{tool.name} did not answer within {tool.timeout:.0f} seconds.") from error
     except Exception as error:
         raise Unavailable(f"{tool.name} could not be asked ({type(error).__name__}).") from error
 

@@ -6,13 +6,12 @@ Each step is its own compare-and-set with its own audit event, so a second sweep
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from sqlalchemy import or_, select, update
 
 from copilot import db as database
 from copilot.db import db
-from copilot.gate import arcs, check, lifecycle, switches, tools
+from copilot.gate import arcs, lifecycle, switches, tools
 from copilot.gateway import aftermath, limits
 from copilot.gateway.adapters import Unknown
 from copilot.models import Execution, Proposal
@@ -29,15 +28,13 @@ BATCH = 200
 def undispatched() -> list[str]:
     """Approved proposals nobody was told of in the last ten seconds; marks them told. Repairs an emptied Redis by itself."""
     now = database.now()
-    off = switches.thrown()
-    if "all" in off:
-        return []
     waiting = (
         select(Proposal.id)
         .where(
             Proposal.state == arcs.APPROVED,
             or_(Proposal.dispatched_at.is_(None), Proposal.dispatched_at < now - REDISPATCH_AFTER),
             Proposal.updated_at < now - REDISPATCH_AFTER,
+            switches.none_thrown(Proposal.agent_id, Proposal.tool),
         )
         .order_by(Proposal.updated_at)
         .limit(BATCH)
@@ -84,69 +81,56 @@ def lapse(proposal_id: str) -> str | None:
     return moved.state
 
 
-class Unsettled(NamedTuple):
-    """An outcome nobody knows: since when, and what has been done about it."""
-
-    id: str
-    tool: str
-    since: datetime
-    told: int
-    looked_at: datetime | None
-
-
-def unsettled() -> list[Unsettled]:
-    """Every proposal whose outcome is unknown."""
-    rows = select(Proposal.id, Proposal.tool, Proposal.updated_at, Proposal.escalated, Proposal.dispatched_at).where(
-        Proposal.state == arcs.OUTCOME_UNKNOWN
-    )
-    return [Unsettled(*row) for row in db.session.execute(rows.limit(BATCH))]
-
-
 def to_look_up() -> list[str]:
     """Unknown outcomes whose tool can be asked, due for another question; marks them asked."""
     now = database.now()
-    due = []
-    for row in unsettled():
-        tool = tools.current().find(row.tool)
-        asked_lately = row.looked_at is not None and row.looked_at > now - LOOK_UP_EVERY
-        if tool is not None and tool.lookup is not None and not asked_lately and now - row.since < LOOK_UP_FOR:
-            due.append(row.id)
-    return _mark(due, now)
+    askable = [tool.name for tool in tools.current().all() if tool.lookup is not None]
+    due = (
+        select(Proposal.id)
+        .where(
+            Proposal.state == arcs.OUTCOME_UNKNOWN,
+            Proposal.tool.in_(askable),
+            or_(Proposal.dispatched_at.is_(None), Proposal.dispatched_at < now - LOOK_UP_EVERY),
+            Proposal.updated_at > now - LOOK_UP_FOR,
+        )
+        .order_by(Proposal.updated_at)
+        .limit(BATCH)
+    )
+    return _mark(list(db.session.scalars(due)), now)
 
 
 def escalate() -> int:
     """Tell people again at 15 and 60 minutes of an outcome that is still unknown; returns how many were told."""
     now = database.now()
     told = 0
-    for row in unsettled():
-        step = max(index for index, after in enumerate(ESCALATE_AT) if now - row.since >= after)
-        if step > row.told:
-            outbox.add(
-                "outcome_unknown",
-                subject=row.id,
-                dedupe=f"unknown:{row.id}:step:{step}",
-                fields={"tool": row.tool, "minutes": int(ESCALATE_AT[step].total_seconds() // 60)},
-            )
+    for step, after in reversed(list(enumerate(ESCALATE_AT))):  # the latest step first, so that nobody is told twice at once
+        late = (
+            select(Proposal.id, Proposal.tool, Proposal.fence)
+            .where(Proposal.state == arcs.OUTCOME_UNKNOWN, Proposal.escalated < step, Proposal.updated_at <= now - after)
+            .order_by(Proposal.updated_at)
+            .limit(BATCH)
+        )
+        for row in db.session.execute(late).all():
+            minutes = int(after.total_seconds() // 60)
+            dedupe = f"unknown:{row.id}:{row.fence}:{step}"
+            outbox.add("outcome_unknown", subject=row.id, dedupe=dedupe, fields={"tool": row.tool, "minutes": minutes})
             _quietly(row.id, escalated=step)
             told += 1
     return told
 
 
 def due() -> list[str]:
-    """Waiting proposals past a reminder or their deadline; none while the kill switch stops the clocks."""
+    """Waiting proposals past a reminder or their deadline; none whose clocks a kill switch has stopped."""
     now = database.now()
-    off = switches.thrown()
-    if "all" in off:
-        return []
-    columns = (Proposal.id, Proposal.agent_id, Proposal.tool, Proposal.created_at, Proposal.deadline_at, Proposal.reminded)
-    waiting = select(*columns).where(Proposal.state == arcs.PENDING).order_by(Proposal.deadline_at).limit(BATCH)
+    columns = (Proposal.id, Proposal.created_at, Proposal.deadline_at, Proposal.reminded)
+    going = switches.none_thrown(Proposal.agent_id, Proposal.tool)
+    waiting = select(*columns).where(Proposal.state == arcs.PENDING, going).order_by(Proposal.deadline_at).limit(BATCH)
     groups = [waiting.where(Proposal.deadline_at <= now), *(waiting.where(Proposal.reminded == step) for step in range(len(REMIND_AT)))]
     found = {
         row.id: None  # a dict keeps the order and drops repeats
         for group in groups
         for row in db.session.execute(group)
-        if not check.switched_off(off, agent_id=row.agent_id, tool=row.tool)
-        and (row.deadline_at <= now or _reminder(row, now) > row.reminded)
+        if row.deadline_at <= now or _reminder(row, now) > row.reminded
     }
     return list(found)
 
@@ -158,13 +142,14 @@ def remind_or_expire(proposal_id: str) -> str | None:
     if proposal is None or proposal.state != arcs.PENDING:
         return None
     if proposal.deadline_at <= now:
-        outbox.add(
-            "deadline", subject=proposal_id, dedupe=f"deadline:{proposal_id}:expired", fields={"tool": proposal.tool, "step": "expired"}
-        )
+        tool = proposal.tool
         moved = lifecycle.move(
             proposal_id, before=arcs.PENDING, after=arcs.EXPIRED, where=[Proposal.deadline_at <= now], event={"rule": "deadline"}
         )
-        return moved.state if moved else None
+        if moved is None:
+            return None
+        outbox.add("deadline", subject=proposal_id, dedupe=f"deadline:{proposal_id}:expired", fields={"tool": tool, "step": "expired"})
+        return moved.state
     step = _reminder(proposal, now)
     if step > proposal.reminded:
         left = max(1, round((proposal.deadline_at - now).total_seconds() / 60))
@@ -179,7 +164,7 @@ def forget_intents() -> int:
     now = database.now()
     freed = (
         update(Proposal)
-        .where(Proposal.state == arcs.SUCCEEDED, Proposal.intent_key.is_not(None), Proposal.intent_expires_at < now)
+        .where(Proposal.intent_key.is_not(None), Proposal.intent_expires_at < now)  # set on success only
         .values(intent_key=None)
         .returning(Proposal.id)
         .execution_options(synchronize_session=False)

@@ -19,12 +19,13 @@ from copilot import config
 from copilot import db as database
 from copilot.audit import log
 from copilot.db import db, new_id
-from copilot.gate import approvals, arcs, check, digest, facts, lifecycle, policy, switches, tools
+from copilot.gate import arcs, check, facts, lifecycle, policy, switches, tools
 from copilot.gateway import aftermath, limits, refusals, reserve
 from copilot.gateway.adapters import Claim, Failed, Result, Succeeded, Unknown
-from copilot.gateway.reads import Observed
-from copilot.models import Execution, Proposal
-from copilot.toolkit import Tool
+from copilot.gateway.reads import Observed, intact
+from copilot.models import Execution, Proposal, ProposalVersion
+from copilot.notify import outbox
+from copilot.toolkit import Money, Tool
 
 TOKEN_SECONDS = 60
 
@@ -40,7 +41,7 @@ def claim(proposal_id: str, observed: Observed) -> Claim | refusals.NotClaimed |
         return None
     if check.switched_off(switches.thrown(), agent_id=proposal.agent_id, tool=proposal.tool):
         return None  # stays approved; the sweeper tries again once the switch is released
-    if _recomputed(snap) != proposal.digest or version.digest != proposal.digest:
+    if not intact(snap):
         return refusals.hold(snap)
     tool = tools.current().find(proposal.tool)
     policies = policy.current()
@@ -106,26 +107,23 @@ def evidence(proposal_id: str, tool: Tool, found: Succeeded) -> bool:
     return moved is not None
 
 
-def _recomputed(snap: facts.Snapshot) -> str:
-    version = snap.version
-    return digest.compute(
-        proposal_id=snap.proposal.id,
-        version=version.version,
-        agent_id=snap.proposal.agent_id,
-        tool=snap.proposal.tool,
-        tool_hash=version.tool_hash,
-        target=version.target,
-        target_revision=version.target_revision,
-        arguments=version.arguments,
-        salt=version.salt,
-    )
+def _means_the_same(version: ProposalVersion, tool: Tool) -> bool:
+    """Whether the tool still reads the same amount, target and payee from the approved arguments."""
+    arguments = json.loads(version.arguments)
+    try:
+        amount, target, payee = (read(arguments) if read else None for read in (tool.amount, tool.target, tool.payee))
+    except Exception:  # noqa: BLE001 - a hook that breaks on approved arguments has changed
+        return False
+    money = (amount.minor, amount.currency) if isinstance(amount, Money) else (None, None)
+    named = tuple(None if value is None else str(value)[:256] for value in (target, payee))
+    return money == (version.amount_minor, version.currency) and named == (version.target, version.payee)
 
 
 def _stale(snap: facts.Snapshot, tool: Tool | None, policies: policy.Policies, observed: Observed) -> tuple[str, str] | None:
     version, proposal = snap.version, snap.proposal
     if tool is None:
         return "tool-missing", "The tool is no longer installed."
-    if version.tool_hash != tool.definition_hash:
+    if version.tool_hash != tool.definition_hash or not _means_the_same(version, tool):
         return "tool-changed", "The tool's definition changed since this was approved."
     if proposal.attempts:
         first = proposal.called_at or snap.now
@@ -148,13 +146,7 @@ def _unapproved(
     if isinstance(verdict, check.Allowed) and given.automatic:
         return None
     required = max(verdict.count if isinstance(verdict, check.NeedsApproval) else 1, snap.proposal.approvals_required)
-    standing = approvals.standing(
-        [user.id for user in given.people],
-        required=required,
-        editor_id=snap.version.editor_id,
-        needs_other=snap.version.needs_other,
-        rules_off=switches.rules_off(),
-    )
+    standing = facts.counted(snap, given.people, required=required)
     if standing.satisfied and given.people:
         return None
     if given.automatic:
@@ -165,7 +157,9 @@ def _unapproved(
 def _take(snap: facts.Snapshot, tool: Tool, arguments: dict[str, Any], request: check.Request) -> Claim | refusals.NotClaimed | None:
     proposal, now = snap.proposal, snap.now
     proposal_id, version, automatic = proposal.id, proposal.version, proposal.automatic
-    charges = facts.charges_of(proposal.agent_id, snap.ticket, tool, request.amount, now, policy.current())
+    charges = facts.charges_of(
+        proposal.agent_id, snap.ticket, tool, request.amount, now, policy.current(), customer=request.target_customer
+    )
     try:
         with db.session.begin_nested():
             moved = lifecycle.move(
@@ -252,7 +246,12 @@ def _late(proposal_id: str, fence: int, tool: Tool, result: Result, now: datetim
     log.append("evidence.late", proposal_id, at=now, fence=fence, known=kept["known"])
     if isinstance(result, Succeeded):
         _confirm(proposal_id, tool, result, now)
-    return facts.snapshot(proposal_id).proposal.state
+    state = facts.snapshot(proposal_id).proposal.state
+    if isinstance(result, Succeeded) and state in (arcs.FAILED, arcs.WITHDRAWN):  # the same may have been proposed again since
+        reason = "The tool says it did happen, although it was settled as not happened; look before the same is done twice."
+        fields = {"tool": tool.name, "state": state, "reason": reason}
+        outbox.add("contradicted", subject=proposal_id, dedupe=f"contradicted:{proposal_id}:{fence}", fields=fields)
+    return state
 
 
 def _confirm(proposal_id: str, tool: Tool, found: Succeeded, now: datetime) -> lifecycle.Moved | None:

@@ -29,7 +29,9 @@ class Proposal(Base):
               sqlite_where=text("intent_key IS NOT NULL"), postgresql_where=text("intent_key IS NOT NULL")),
         Index(None, "agent_id", "tool", "created_at"),
         Index(None, "ticket_id"),
+        Index(None, "run_id"),
         Index(None, "state", "created_at", "id"),
+        Index(None, "created_at", "id"),
     )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True, default=lambda: new_id("prop"))
@@ -153,7 +155,7 @@ class Feedback(Base):
     """What a person changed or refused and why, structured from the first day for training and failure data."""
 
     __tablename__ = "feedback"
-    __table_args__ = (UniqueConstraint("decision_id"),)
+    __table_args__ = (UniqueConstraint("decision_id"), Index(None, "agent_id", "created_at"))
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True, default=lambda: new_id("fb"))
     proposal_id: Mapped[str] = mapped_column(ForeignKey("proposals.id"))

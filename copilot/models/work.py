@@ -83,6 +83,7 @@ class Message(Base):
     external_id: Mapped[str] = mapped_column(String(128))
     author: Mapped[str] = mapped_column(String(16))
     body: Mapped[str] = mapped_column(Text)
+    requester_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"))  # the person who typed it in, who then may not approve
     at: Mapped[datetime]
     created_at: Mapped[datetime]
 

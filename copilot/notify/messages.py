@@ -15,6 +15,7 @@ TITLES = {
     "fall_back": "An action lost its autonomy",
     "held": "An action is held: its content does not match its approval",
     "denied": "The gate refused a proposal",
+    "contradicted": "An action happened that was settled as not happened",
 }
 
 _CRITICAL = ("tool", "amount", "target", "agent", "deadline_at", "code", "rule")

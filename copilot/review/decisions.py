@@ -15,7 +15,7 @@ from sqlalchemy import insert, select
 from copilot.audit import log
 from copilot.db import db, new_id
 from copilot.errors import AlreadyDecided, BadInput, Conflict, NotEntitled, StaleDigest
-from copilot.gate import approvals, arcs, facts, lifecycle, switches, tools
+from copilot.gate import approvals, arcs, check, facts, lifecycle, switches, tools
 from copilot.models import Decision, Proposal, ProposalVersion, User
 from copilot.review import edits, entitlement, feedback
 from copilot.review.versions import Content
@@ -68,7 +68,11 @@ def decide(
         raise AlreadyDecided(_already(snap.proposal))
     if seen != snap.proposal.digest:
         raise StaleDigest("The proposal was changed after you opened it; nothing was decided. Look at it again.")
-    entitlement.entitled(snap, reviewer)
+    if snap.proposal.deadline_at <= snap.now and not check.switched_off(
+        switches.thrown(), agent_id=snap.proposal.agent_id, tool=snap.proposal.tool
+    ):
+        raise AlreadyDecided("The time to decide is over; it expires now. Nothing you sent was recorded.")
+    entitlement.entitled(snap, reviewer, to_run=verdict != "reject")
     if verdict == "reject":
         return _reject(snap, reviewer, reason, via)
     if verdict == "approve":
@@ -93,7 +97,7 @@ def withdraw(proposal_id: str, *, by_user: User | None = None, by_agent: str | N
     else:
         person = db.session.get_one(User, user_id)
         if proposal.requester_id != user_id:
-            entitlement.entitled(snap, person)
+            entitlement.entitled(snap, person, to_run=False)
     if proposal.state not in (arcs.PENDING, arcs.APPROVED) or proposal.attempts:
         raise Conflict(_already(proposal))
     decision_id = _write(
@@ -149,13 +153,8 @@ def _approve(proposal: Proposal, version: ProposalVersion, reviewer: User, via: 
         final = json.loads(version.arguments)
         feedback.record(proposal, version, decision_id=decision_id, kind="approve", reason_code=None, note="", final=final, at=now)
     snap = facts.snapshot(proposal.id)
-    counted = approvals.standing(
-        [user.id for user in entitlement.approvers(snap, tools.current().find(proposal.tool))],
-        required=max(1, proposal.approvals_required),
-        editor_id=version.editor_id,
-        needs_other=version.needs_other,
-        rules_off=switches.rules_off(),
-    )
+    given = entitlement.approvers(snap, tools.current().find(proposal.tool))
+    counted = facts.counted(snap, given, required=max(1, proposal.approvals_required))
     if not counted.satisfied:
         return Decided(decision_id, proposal.id, arcs.PENDING, version.version, shown, counted.missing)
     moved = lifecycle.move(

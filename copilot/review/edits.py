@@ -14,6 +14,7 @@ from copilot.db import db
 from copilot.errors import BadInput, Conflict, Refused, StaleDigest
 from copilot.gate import arcs, check, facts, lifecycle, schema, tools
 from copilot.models import Proposal, ProposalVersion
+from copilot.notify import outbox
 from copilot.review import proposals, versions
 from copilot.review.versions import Content
 
@@ -61,6 +62,9 @@ def refresh(proposal_id: str, edit: Edit) -> bool:
             values={"verdict": proposals.verdict_row(verdict)},
             event={"rule": verdict.rule},
         )
+        if moved is not None:
+            fields = {"tool": moved.tool, "rule": verdict.rule, "reason": verdict.reason}
+            outbox.add("denied", subject=proposal_id, dedupe=f"denied:{proposal_id}", fields=fields)
         return moved is not None
     sent_back = snap.proposal.verdict.get("sent_back")
     judged = proposals.verdict_row(verdict) | ({"sent_back": sent_back} if sent_back else {})

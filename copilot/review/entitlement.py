@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from sqlalchemy import select
+
+from copilot.db import db
 from copilot.errors import NotEntitled
-from copilot.gate import approvals, arcs, check, facts, policy, switches, tools
+from copilot.gate import approvals, arcs, check, facts, policy, tools
 from copilot.models import Proposal, User
+from copilot.models.people import DECIDING_ROLES
 from copilot.toolkit import Tool
+
+TOOL_MISSING = "tool-missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +38,7 @@ def standing(proposal: Proposal, viewer: User) -> Standing:
     tool = tools.current().find(snap.proposal.tool)
     refused = refusal(snap, viewer, tool)
     given = approvers(snap, tool)
-    counted = approvals.standing(
-        [user.id for user in given],
-        required=max(1, snap.proposal.approvals_required),
-        editor_id=snap.version.editor_id,
-        needs_other=snap.version.needs_other,
-        rules_off=switches.rules_off(),
-    )
+    counted = facts.counted(snap, given, required=max(1, snap.proposal.approvals_required))
     if refused is None and viewer.id in {user.id for user in given}:
         refused = "already-approved", "You approved this already; it waits for somebody else."
     short = counted.required > 1 or snap.version.needs_other
@@ -48,15 +49,31 @@ def standing(proposal: Proposal, viewer: User) -> Standing:
         approvals=tuple(user.name for user in given),
         required=counted.required,
         missing=counted.missing,
-        too_few_people=short and switches.entitled_people() < 2,
+        too_few_people=snap.proposal.state == arcs.PENDING and _too_few(snap, tool, 2 if short else 1),
     )
 
 
-def entitled(snap: facts.Snapshot, person: User) -> None:
-    """Raise NotEntitled with the rule when this person may not decide this proposal."""
-    refused = refusal(snap, person, tools.current().find(snap.proposal.tool))
+def entitled(snap: facts.Snapshot, person: User, *, to_run: bool = True) -> None:
+    """Raise NotEntitled with the rule when this person may not decide this proposal.
+
+    Saying no needs no tool, so `to_run=False` leaves a proposal whose tool is gone rejectable.
+    """
+    refused = refusal(snap, person, tools.current().find(snap.proposal.tool), to_run=to_run)
     if refused is not None:
         raise NotEntitled(refused[1], rule=refused[0])
+
+
+def person_refusal(snap: facts.Snapshot, person: User) -> tuple[str, str] | None:
+    """Why this person may have no say in this proposal, policies aside; None when they may."""
+    judged = approvals.Reviewer(person.id, person.role, person.active, policy=True)
+    return approvals.refusal(judged, requesters=facts.requesters(snap), owner_id=snap.agent.owner_id)
+
+
+def _too_few(snap: facts.Snapshot, tool: Tool | None, needed: int) -> bool:
+    """Whether fewer people than needed could approve this at all."""
+    everyone = db.session.scalars(select(User).where(User.active, User.role.in_(sorted(DECIDING_ROLES))))
+    able = (person for person in everyone if refusal(snap, person, tool) is None)
+    return len(list(islice(able, needed))) < needed
 
 
 def _context(snap: facts.Snapshot, tool: Tool) -> dict[str, Any]:
@@ -74,12 +91,13 @@ def _context(snap: facts.Snapshot, tool: Tool) -> dict[str, Any]:
     return check.policy_context(request, known)
 
 
-def refusal(snap: facts.Snapshot, person: User, tool: Tool | None) -> tuple[str, str] | None:
+def refusal(snap: facts.Snapshot, person: User, tool: Tool | None, *, to_run: bool = True) -> tuple[str, str] | None:
     """Why this person may not decide, as (rule, sentence); None when they may."""
     if tool is None:
-        return "tool-missing", "The tool is no longer installed, so this can only be withdrawn."
+        gone = TOOL_MISSING, "The tool is no longer installed, so this can only be rejected."
+        return gone if to_run else person_refusal(snap, person)
     judged = facts.reviewer(person, tool=tool, context=_context(snap, tool), policies=policy.current())
-    return approvals.refusal(judged, requester_id=snap.proposal.requester_id, owner_id=snap.agent.owner_id)
+    return approvals.refusal(judged, requesters=facts.requesters(snap), owner_id=snap.agent.owner_id)
 
 
 def approvers(snap: facts.Snapshot, tool: Tool | None) -> tuple[User, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Select, and_, func, or_, select
@@ -146,7 +146,7 @@ def counts() -> Counts:
 def needing_people() -> Select[Any]:
     """The runs that ended in a person's hands and that nobody has taken care of: the ticket is open and no later run took over."""
     later = aliased(Run)
-    taken_over = select(later.id).where(later.ticket_id == Run.ticket_id, later.created_at > Run.created_at)
+    taken_over = select(later.id).where(later.ticket_id == Run.ticket_id, later.created_at > Run.ended_at)
     return (
         select(Run)
         .join(Ticket, Ticket.id == Run.ticket_id)
@@ -215,9 +215,10 @@ def _uncursor(cursor: str) -> tuple[datetime, str]:
         text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         at, _, last = text.partition("|")
         moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None or not last:
+        if moment.tzinfo is None or not last or "\0" in last:
             raise ValueError(cursor)
-    except (ValueError, binascii.Error) as error:
+        moment = moment.astimezone(UTC)  # which the first and last day of the calendar may not survive
+    except (ValueError, OverflowError, binascii.Error) as error:
         raise BadInput(
             "That page link is no longer valid; start again from the first page.", problems={"cursor": "is not valid"}
         ) from error

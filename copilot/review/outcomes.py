@@ -14,6 +14,7 @@ from copilot.gate import approvals, arcs, facts, lifecycle, switches, tools
 from copilot.gateway import aftermath, reserve
 from copilot.gateway.adapters import Unknown
 from copilot.models import Decision, User
+from copilot.review import entitlement
 
 HAPPENED = "happened"
 DID_NOT = "did_not_happen"
@@ -79,11 +80,7 @@ def _desk(proposal_id: str, reviewer: User, note: str, state: str) -> tuple[fact
         raise BadInput("Say how you know; it stands in the record.", problems={"note": "is required"})
     snap = facts.snapshot(proposal_id, lock=True)
     person = db.session.get_one(User, reviewer_id)
-    refusal = approvals.refusal(
-        approvals.Reviewer(person.id, person.role, person.active, policy=True),
-        requester_id=snap.proposal.requester_id,
-        owner_id=snap.agent.owner_id,
-    )
+    refusal = entitlement.person_refusal(snap, person)
     if refusal is not None:
         raise NotEntitled(refusal[1], rule=refusal[0])
     if snap.proposal.state != state:
@@ -116,6 +113,7 @@ def _record(snap: facts.Snapshot, person: User, verdict: str, note: str) -> None
         decision=decision_id,
         verdict=verdict,
         version=version.version,
+        digest=version.digest,
         reviewer=person.id,
     )
 

@@ -102,7 +102,16 @@ def propose(prepared: Prepared) -> Proposal:
 def judge(what: Content, *, agent: Agent, ticket: Ticket | None, level: str, confidence: float | None, now: datetime) -> check.Verdict:
     """The gate's preflight verdict on a content."""
     policies = policy.current()
-    known = facts.load(agent=agent, ticket=ticket, tool=what.tool, amount=what.amount, now=now, policies=policies, level=level)
+    known = facts.load(
+        agent=agent,
+        ticket=ticket,
+        tool=what.tool,
+        amount=what.amount,
+        now=now,
+        policies=policies,
+        level=level,
+        customer=what.preview.customer_id,
+    )
     request = check.Request(what.tool, what.arguments, what.amount, what.target, what.preview.customer_id, confidence)
     return check.check(request, known, policies)
 

@@ -140,9 +140,11 @@ def _work() -> None:
         sa.Column("external_id", sa.String(128), nullable=False),
         sa.Column("author", sa.String(16), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("requester_id", sa.String(64), nullable=True),
         sa.Column("at", TIME, nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_messages"),
+        sa.ForeignKeyConstraint(["requester_id"], ["users.id"], name="fk_messages_requester_id_users"),
         sa.ForeignKeyConstraint(["ticket_id"], ["tickets.id"], name="fk_messages_ticket_id_tickets"),
         sa.UniqueConstraint("ticket_id", "external_id", name="uq_messages_ticket_id_external_id"),
     )
@@ -265,7 +267,9 @@ def _record() -> None:
         "ix_proposals_moving", "proposals", ["state", "lease_until"], **_where("state IN ('APPROVED','EXECUTING','HELD','OUTCOME_UNKNOWN')")
     )
     op.create_index("ix_proposals_queue", "proposals", ["deadline_at", "id"], **_where("state = 'PENDING'"))
+    op.create_index("ix_proposals_run_id", "proposals", ["run_id"])
     op.create_index("ix_proposals_state_created_at_id", "proposals", ["state", "created_at", "id"])
+    op.create_index("ix_proposals_created_at_id", "proposals", ["created_at", "id"])
     op.create_index("ix_proposals_ticket_id", "proposals", ["ticket_id"])
     op.create_table(
         "decisions",
@@ -350,6 +354,7 @@ def _record() -> None:
         sa.ForeignKeyConstraint(["proposal_id"], ["proposals.id"], name="fk_feedback_proposal_id_proposals"),
         sa.UniqueConstraint("decision_id", name="uq_feedback_decision_id"),
     )
+    op.create_index("ix_feedback_agent_id_created_at", "feedback", ["agent_id", "created_at"])
 
 
 def _control() -> None:
