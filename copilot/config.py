@@ -22,8 +22,11 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def files(name: str) -> Path:
-    """The folder `templates`, `static` or `migrations`: beside the package in a checkout, inside it in a wheel."""
-    for candidate in (_PACKAGE.parent / name, _PACKAGE / "_files" / name):
+    """The folder `templates`, `static` or `migrations`: inside the package in a wheel, beside it in a checkout.
+
+    Inside comes first: beside an installed package is everybody's site-packages, where another's `static` may lie.
+    """
+    for candidate in (_PACKAGE / "_files" / name, _PACKAGE.parent / name):
         if candidate.is_dir():
             return candidate
     raise SetupError(f"The folder {name} is missing; install Copilot again.")
@@ -81,7 +84,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         openai_base_url=env.get("OPENAI_BASE_URL"),
         model=env.get("COPILOT_MODEL"),
         data_dir=data_dir,
-        base_url=_base_url(env.get("COPILOT_BASE_URL", "http://127.0.0.1:8000")),
+        base_url=_base_url(env.get("COPILOT_BASE_URL") or _kept(data_dir / "base_url") or "http://127.0.0.1:8000"),
         timezone=_timezone(env.get("COPILOT_TIMEZONE", "UTC")),
         trusted_proxies=_count("COPILOT_TRUSTED_PROXIES", env.get("COPILOT_TRUSTED_PROXIES", "0")),
         toolkits=_toolkits(env.get("COPILOT_TOOLKITS", "")),
@@ -93,7 +96,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _kept(file: Path) -> str | None:
-    """What the supervisor wrote down for later commands: the secret it made, the embedded server's address."""
+    """What the supervisor wrote down for later commands: the secret it made, the embedded server's address, its own address."""
     return file.read_text().strip() or None if file.is_file() else None
 
 
@@ -118,10 +121,27 @@ def _database(url: str | None, data_dir: Path) -> str:
         return f"sqlite:///{data_dir / 'copilot.sqlite3'}"
     for prefix in ("postgres://", "postgresql://"):
         if url.startswith(prefix):
-            return "postgresql+psycopg://" + url.removeprefix(prefix)
-    if url.startswith(("postgresql+psycopg://", "sqlite:///")):
-        return url
-    raise SetupError("DATABASE_URL is not one we speak: use postgresql://user:password@host/name or sqlite:////absolute/path.")
+            url = "postgresql+psycopg://" + url.removeprefix(prefix)
+    if not url.startswith(("postgresql+psycopg://", "sqlite:///")):
+        raise SetupError("DATABASE_URL is not one we speak: use postgresql://user:password@host/name or sqlite:////absolute/path.")
+    if not url.startswith("sqlite") and not _well_formed(url):  # the sentence never quotes it: it may hold a password
+        raise SetupError(
+            "DATABASE_URL cannot be read: write postgresql://user:password@host:5432/name, and in the password write "
+            "@ as %40, / as %2F, : as %3A and % as %25."
+        )
+    return url
+
+
+def _well_formed(url: str) -> bool:
+    """Whether the address has one user, host, port and name; a stray @ or / would make a part of the password the host's name."""
+    from sqlalchemy.engine import make_url  # costs a tenth of a second, which `copilot --help` need not spend
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    return "@" not in f"{parts.host}{parts.database}" and "/" not in (parts.database or "")
 
 
 def _redis(url: str | None) -> str | None:

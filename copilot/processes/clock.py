@@ -33,9 +33,15 @@ def ticks() -> tuple[Tick, ...]:
         Tick("beat", 5, lambda: jobs.beat(f"clock@{socket.gethostname()}", "clock")),
         Tick("sequence", 1, jobs.sequence),
         Tick("sweep", 5, jobs.sweep),
-        Tick("deliver", 5, lambda: jobs.enqueue("deliver")),
-        Tick("roll_up", 60, lambda: jobs.enqueue("roll_up")),
+        Tick("deliver", 5, lambda: _ring_or_do("deliver", jobs.deliver)),
+        Tick("roll_up", 60, lambda: _ring_or_do("roll_up", jobs.roll_up)),
     )
+
+
+def _ring_or_do(name: str, do: Callable[[], None]) -> None:
+    """Ring for a job; without Redis nobody would hear, and escalations matter most when something is down: do it here."""
+    if not jobs.enqueue(name):
+        do()
 
 
 def run(app: Flask, *, stop: Stop, wanted: tuple[Tick, ...] | None = None) -> None:

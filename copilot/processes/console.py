@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from copilot import config, jobs
 from copilot.agents import importer
 from copilot.app import create_app
 from copilot.audit import export
-from copilot.db import transaction
-from copilot.errors import SetupError
-from copilot.people import accounts, principals
+from copilot.db import db, now, transaction
+from copilot.errors import BadInput
+from copilot.models import ApiToken
+from copilot.people import accounts, principals, tokens
 from copilot.processes import migrate
 
 Answer = dict[str, Any]
@@ -23,10 +26,10 @@ Answer = dict[str, Any]
 @contextmanager
 def inside() -> Iterator[None]:
     """Work inside the application, on a database that is as this version needs it."""
-    with create_app(web=False).app_context():
-        schema = migrate.schema()
-        if not schema.current:
-            raise SetupError(schema.problem or "The database is not migrated: run `copilot db upgrade` first.")
+    settings = config.load()
+    migrate.require_file(settings)
+    with create_app(settings, web=False).app_context():
+        migrate.require()
         yield
 
 
@@ -52,6 +55,26 @@ def list_users() -> list[Answer]:
     """Everybody."""
     with inside():
         return [{"email": user.email, "name": user.name, "role": user.role, "active": user.active} for user in accounts.listed()]
+
+
+def issue_token(email: str, *, label: str) -> Answer:
+    """Issue an API token; the answer holds its secret."""
+    with inside(), transaction():
+        user = accounts.find(email)
+        if not user.active:
+            raise BadInput(f"{user.email} is disabled and cannot use the API.")
+        return {"email": user.email, "label": label, "token": tokens.issue_person(user, label)}
+
+
+def revoke_tokens(email: str) -> int:
+    """End every API token of a person; how many there were."""
+    with inside(), transaction():
+        user = accounts.find(email)
+        query = select(ApiToken.id).where(ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None), ApiToken.expires_at > now())
+        live = list(db.session.execute(query).scalars())
+        for token_id in live:
+            tokens.withdraw_person(token_id, by=None)
+        return len(live)
 
 
 def add_agent(name: str, *, scopes: Iterable[str], owner: str, drafts: bool) -> Answer:

@@ -11,8 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,7 +27,7 @@ from copilot.errors import CopilotError
 from copilot.gate import policy, tools
 from copilot.gateway import limits
 from copilot.models import Heartbeat
-from copilot.processes import migrate, server, supervisor
+from copilot.processes import migrate, sample, server, supervisor
 
 _FRESH = timedelta(seconds=30)
 _LEAST_DISK = 500_000_000  # bytes
@@ -67,13 +66,7 @@ def examine(environ: dict[str, str] | None = None) -> list[Check]:
     config.install(settings)
     found.append(Check("settings", ok=True, said=f"data in {settings.data_dir}"))
     found += [_check(name, partial(look, settings)) for name, look in _LOOKS]
-    with _application(settings) as reachable:
-        if reachable:
-            found += [_check(name, partial(look, settings)) for name, look in _IN_DATABASE]
-        else:
-            said = "The database cannot be reached."
-            found.append(Check("database", ok=False, said=said, mend="DATABASE_URL says where it is; start it or correct the address."))
-    return found
+    return found + _database(settings)
 
 
 def _handed(data_dir: Path) -> dict[str, str]:
@@ -108,20 +101,13 @@ def _check(name: str, look: Callable[[], str]) -> Check:
         )
 
 
-@contextmanager
-def _application(settings: Settings) -> Iterator[bool]:
-    try:
-        app = migrate.bare(settings)
-    except (OSError, SQLAlchemyError):
-        yield False
-        return
-    with app.app_context():
-        try:
-            db.session.execute(text("SELECT 1"))
-        except SQLAlchemyError:
-            yield False
-        else:
-            yield True
+def _database(settings: Settings) -> list[Check]:
+    path = migrate.file(settings)
+    if path is not None and not path.exists():  # looking inside would make it
+        return [Check("database", ok=False, said=f"There is no database at {path}.", mend="Run `copilot db upgrade`, or `copilot up`.")]
+    with migrate.bare(settings).app_context():
+        schema = _check("database", partial(_schema, settings))
+        return [schema, *(_check(name, partial(look, settings)) for name, look in _IN_DATABASE)] if schema.ok else [schema]
 
 
 def _secret(settings: Settings) -> str:
@@ -162,9 +148,9 @@ def _model(settings: Settings) -> str:
     if not settings.model:
         raise _Wrong("COPILOT_MODEL is not set.", "Name the model that drafts, with OPENAI_API_KEY.")
     base = settings.openai_base_url or "https://api.openai.com/v1"
-    if not settings.openai_api_key:
-        raise _Wrong("OPENAI_API_KEY is not set.", "Set the key of your model's provider.")
-    headers = {"Authorization": f"Bearer {settings.openai_api_key}"}
+    if not (settings.openai_api_key or settings.openai_base_url):
+        raise _Wrong("OPENAI_API_KEY is not set.", "Set the key of your model's provider, or OPENAI_BASE_URL to a server without keys.")
+    headers = {"Authorization": f"Bearer {settings.openai_api_key}"} if settings.openai_api_key else {}
     request = urllib.request.Request(f"{base.rstrip('/')}/models", headers=headers)  # noqa: S310 -- the installation's own setting
     try:
         with urllib.request.urlopen(request, timeout=5):  # noqa: S310 -- see above
@@ -210,6 +196,11 @@ def _writes(_: Settings) -> str:
     return "writes"
 
 
+def _owner(settings: Settings) -> str:
+    sample.check(demo=settings.demo)
+    return "the sample company's" if settings.demo else "no sample company in it"
+
+
 def _skew(_: Settings) -> str:
     before = time.time()
     skew = abs((now() - datetime.now(UTC)).total_seconds()) - (time.time() - before)
@@ -241,8 +232,8 @@ _LOOKS: tuple[tuple[str, Callable[[Settings], str]], ...] = (
     ("slack", _slack),
 )
 _IN_DATABASE: tuple[tuple[str, Callable[[Settings], str]], ...] = (
-    ("database", _schema),
     ("database writes", _writes),
+    ("database owner", _owner),
     ("clocks", _skew),
     ("processes", _beats),
 )

@@ -24,6 +24,7 @@ from copilot.processes import lifeline
 _SHORT_LIFE = 5.0  # seconds; a child that ends sooner is started again with a growing delay
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
 _TICK = 0.25  # seconds
+_ANYBODYS = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR"})
 
 Sink = Callable[[str, str], None]  # (child's name, line)
 
@@ -36,6 +37,7 @@ class Child:
     command: Callable[[int], Sequence[str]]  # given the port it announced last time, or 0
     order: int = 0
     environ: Mapping[str, str] = field(default_factory=dict)
+    stranger: bool = False  # of our own environment it gets what any program needs and nothing else: no secret of ours
     passes: tuple[int, ...] = ()  # file descriptors it inherits
     grace: float = 5.0  # seconds from SIGTERM to SIGKILL
     once: bool = False  # it ends by itself and is not started again
@@ -90,7 +92,7 @@ class Family:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **child.environ},
+            env={**(_harmless(os.environ) if child.stranger else os.environ), "PYTHONUNBUFFERED": "1", **child.environ},
             pass_fds=child.passes,
             start_new_session=True,  # Ctrl-C goes to the supervisor alone, which then ends the others in order
         )
@@ -206,6 +208,10 @@ class Family:
         else:
             child.last = line
             self._sink(child.name, line)
+
+
+def _harmless(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name in _ANYBODYS or name.startswith(("LC_", "PYTHON"))}
 
 
 def _how(code: int) -> str:

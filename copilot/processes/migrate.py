@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
@@ -35,9 +37,7 @@ class Schema:
 
 def bare(settings: Settings) -> Flask:
     """An application with the database and nothing else, for what must work when the rest does not."""
-    if settings.sqlite:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    app = Flask("copilot")
+    app = Flask("copilot", instance_path=str(settings.data_dir))
     app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(settings.database_url)
     db.init_app(app)
@@ -46,6 +46,7 @@ def bare(settings: Settings) -> Flask:
 
 def upgrade(settings: Settings) -> Schema:
     """Migrate to head and say how far the database is now; SetupError with one sentence when that cannot be done."""
+    _make_file(settings)
     with bare(settings).app_context():
         before = schema()
         if before.problem is not None:
@@ -60,6 +61,39 @@ def upgrade(settings: Settings) -> Schema:
         return schema()
 
 
+def file(settings: Settings) -> Path | None:
+    """Where the SQLite database lies; None when it is another database or none in a file."""
+    path = settings.database_url.removeprefix("sqlite:///").split("?")[0]
+    return settings.data_dir / path if settings.sqlite and path not in ("", ":memory:") else None
+
+
+def _make_file(settings: Settings) -> None:
+    """Nobody but its owner may read an SQLite database; what SQLite puts beside it follows its mode."""
+    path = file(settings)
+    if path is None:
+        return
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        path.chmod(0o600)
+    except OSError as error:
+        raise SetupError(f"The database file {path} cannot be written ({error.strerror}): DATABASE_URL says where it is.") from error
+
+
+def require_file(settings: Settings) -> None:
+    """Be content only when an SQLite database is there; asked before connecting, which would make it."""
+    path = file(settings)
+    if path is not None and not path.exists():
+        raise SetupError(f"There is no database at {path}: run `copilot db upgrade` first, or name its folder with COPILOT_DATA_DIR.")
+
+
+def require() -> None:
+    """Be content only with a database that is as this version needs it."""
+    found = schema()
+    if not found.current:
+        raise SetupError(found.problem or "The database is not migrated: run `copilot db upgrade` first.")
+
+
 def schema() -> Schema:
     """How far the database of the current application is. SetupError when it cannot be reached."""
     script = ScriptDirectory.from_config(_alembic())
@@ -70,6 +104,9 @@ def schema() -> Schema:
             revision = MigrationContext.configure(connection).get_current_revision()
             ours = set(Base.metadata.tables) & set(inspect(connection).get_table_names())
     except DBAPIError as error:
+        if "file is not a database" in str(error.orig) or "malformed" in str(error.orig):
+            sentence = f"{db.engine.url.database} is not an SQLite database file: restore it from a backup, or move it away to begin anew."
+            raise SetupError(sentence) from error
         raise SetupError(f"The database cannot be reached: {_short(error)} DATABASE_URL says where it is.") from error
     known = {found.revision for found in script.walk_revisions()}
     problem = None

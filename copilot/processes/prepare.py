@@ -1,4 +1,4 @@
-"""Makes an installation ready before any process works on it: migrates once, checks what must hold, seeds the sample company.
+"""Makes an installation ready before any process works on it: checks what must hold, migrates once, seeds the sample company.
 
 The supervisor runs this as a task of its own, so that it stays small itself. One JSON object on standard output: `problem`
 with a sentence and exit code 1, or the sample company's credentials.
@@ -12,30 +12,44 @@ import sys
 
 from copilot import config
 from copilot.app import create_app
-from copilot.errors import CopilotError, SetupError
-from copilot.processes import migrate, sample
+from copilot.config import Settings
+from copilot.db import db
+from copilot.errors import CopilotError
+from copilot.processes import migrate, ready, sample
 
 
 def main(arguments: list[str]) -> int:
-    """Prepare; with `--tokens` also issue the scripted operators' tokens."""
+    """Prepare; with `--tokens` also issue the scripted operators' tokens. With `--end-tokens`, only end those."""
     try:
         settings = config.load()
-        if not settings.model:
-            raise SetupError(
-                "COPILOT_MODEL is not set: name the model that drafts (with OPENAI_API_KEY, and OPENAI_BASE_URL for another provider), "
-                "or try `copilot demo`, which brings an offline one."
-            )
-        migrate.upgrade(settings)
-        app = create_app(settings, web=False)
-        answer: dict[str, object] = {}
-        if settings.demo:
-            with app.app_context():
-                answer = dataclasses.asdict(sample.seed(tokens_too="--tokens" in arguments))
+        answer = _end_tokens(settings) if "--end-tokens" in arguments else _prepare(settings, tokens_too="--tokens" in arguments)
     except CopilotError as error:
-        sys.stdout.write(json.dumps({"problem": str(error)}) + "\n")
+        ready.say(error)
         return 1
     sys.stdout.write(json.dumps(answer) + "\n")
     return 0
+
+
+def _prepare(settings: Settings, *, tokens_too: bool) -> dict[str, object]:
+    ready.model(settings)
+    path = migrate.file(settings)
+    if path is None or path.exists():
+        with migrate.bare(settings).app_context():
+            migrate.schema()  # says in one sentence when it cannot be reached
+            sample.check(demo=settings.demo)  # before a table of somebody else's is touched
+            db.session.remove()
+    migrate.upgrade(settings)
+    app = create_app(settings, web=False)
+    if not settings.demo:
+        return {}
+    with app.app_context():
+        return dataclasses.asdict(sample.seed(tokens_too=tokens_too))
+
+
+def _end_tokens(settings: Settings) -> dict[str, object]:
+    with create_app(settings, web=False).app_context():
+        sample.end_tokens()
+    return {}
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def demo(plan: Plan, *, tickets: int) -> None:
     """The product with the sample company and a trickle of its tickets, until Ctrl-C."""
     with supervisor.running(plan, output.to_terminal) as made:
         words = ("copilot.demo.trickle", "--base-url", made.url, "--tickets", str(tickets))
-        made.family.start(supervisor.guest("trickle", *words, environ=_guest_environ(made)))
+        made.family.start(supervisor.guest("trickle", *words, environ=_guest_environ(made), stranger=True))
         _say(_welcome(made))
         _stay(made)
 
@@ -44,29 +44,32 @@ def headless(plan: Plan, *, tickets: int, seed: int) -> dict[str, Any]:
     sink = output.to_files(plan.data_dir / "logs")
     with supervisor.running(replace(plan, tokens=True), sink) as made:
         words = ("copilot.demo.operator", "--base-url", made.url, "--tickets", str(tickets), "--seed", str(seed))
-        operator = supervisor.guest("operator", *words, environ=_guest_environ(made))
-        told = _result(made, operator, seconds=max(_LEAST, _PER_TICKET * tickets))
+        operator = supervisor.guest("operator", *words, environ=_guest_environ(made), stranger=True)
+        code, told = _result(made, operator, seconds=max(_LEAST, _PER_TICKET * tickets))
+        supervisor.end_tokens(made)
         made.family.also = None  # no more chaos: what is left has to settle
         asked = ("--shop", made.environ["COPILOT_SHOP_URL"], "--accepted", str(told["tickets"]), "--wait", str(_SETTLING))
         checker = supervisor.guest("checker", "copilot.processes.checker", *asked, environ=made.environ)
-        return _result(made, checker, seconds=_SETTLING + 120)
+        checked, found = _result(made, checker, seconds=_SETTLING + 120)
+    whole = told["tickets"] == tickets and told["finished"] and code == checked == 0
+    return {"asked": tickets, "accepted": told["tickets"], "operator_finished": bool(told["finished"]), "complete": bool(whole)} | found
 
 
 def passed(found: dict[str, Any]) -> bool:
-    """Whether nothing was lost or doubled and the log verifies."""
-    return not found["lost"] and not found["duplicate_effects"] and bool(found["audit_verified"])
+    """Whether the whole job was done, nothing was lost or doubled, and the log verifies."""
+    return bool(found["complete"]) and not found["lost"] and not found["duplicate_effects"] and bool(found["audit_verified"])
 
 
 @contextmanager
-def data_dir(chosen: Path | None, *, headless: bool) -> Iterator[Path]:
-    """The folder to keep data in: the chosen one; else a passing one for a headless run, and the setting's otherwise."""
+def data_dir(chosen: Path | None, *, usual: str, headless: bool = False) -> Iterator[Path]:
+    """The folder to keep data in: the chosen one; else a passing one for a headless run, and the setting's or `usual` otherwise."""
     if chosen is not None:
         yield chosen
     elif headless:
         with tempfile.TemporaryDirectory(prefix="copilot-demo-") as folder:
             yield Path(folder)
     else:
-        yield Path(os.environ.get("COPILOT_DATA_DIR", "var"))
+        yield Path(os.environ.get("COPILOT_DATA_DIR") or usual)
 
 
 def _guest_environ(made: Installation) -> dict[str, str]:
@@ -98,12 +101,12 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _result(made: Installation, child: Child, *, seconds: float) -> dict[str, Any]:
+def _result(made: Installation, child: Child, *, seconds: float) -> tuple[int, dict[str, Any]]:
     code, said = made.family.task(child, seconds=seconds)
     answer = last_object(said)
     if answer is None:
         raise SetupError(f"The {child.name} failed with exit code {code}: {child.last or 'it said nothing'}")
-    return answer
+    return code, answer
 
 
 def last_object(said: str) -> dict[str, Any] | None:
@@ -127,6 +130,7 @@ def workers(queues: dict[str, int]) -> None:
     """Run so many workers of each queue, starting again whoever crashes, until told to stop."""
     family = Family(output.to_terminal)
     try:
+        supervisor.ask(family, Child("ready", lambda _: (sys.executable, "-m", "copilot.processes.ready", *queues)))
         for queue, count in queues.items():
             for number in range(1, count + 1):
                 family.start(supervisor.worker(queue, number, environ={}))

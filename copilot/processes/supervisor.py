@@ -6,6 +6,7 @@ web, workers, clock. Whatever is started dies with this process, even when it is
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -62,7 +63,7 @@ class Installation:
 @contextmanager
 def running(plan: Plan, sink: Sink) -> Iterator[Installation]:
     """Start everything, give it to the caller, and end everything. SetupError says in one sentence what is in the way."""
-    with _data_dir(plan.data_dir) as folder, _listening(plan.host, plan.port) as listener:
+    with _data_dir(plan.data_dir) as folder, listening(plan.host, plan.port) as listener:
         family = Family(sink)
         port = listener.getsockname()[1]
         shown = plan.host if plan.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 -- compared with, not bound to
@@ -78,6 +79,8 @@ def running(plan: Plan, sink: Sink) -> Iterator[Installation]:
                 environ["REDIS_URL"] = embedded.url
             _start_company(made, folder)
             made.credentials = _prepare(made)
+            if "COPILOT_BASE_URL" in environ:
+                (folder / "base_url").write_text(url + "\n")  # commands print links that work
             _start_work(made, listener)
             (folder / HANDED).write_text(json.dumps({name: value for name, value in environ.items() if name != "SECRET_KEY"}))
             if plan.kill_every is not None:
@@ -86,6 +89,7 @@ def running(plan: Plan, sink: Sink) -> Iterator[Installation]:
         finally:
             family.stop()
             (folder / HANDED).unlink(missing_ok=True)
+            (folder / "base_url").unlink(missing_ok=True)
             if embedded is not None:
                 (folder / "redis_url").unlink(missing_ok=True)
                 if embedded.temporary is not None:
@@ -112,12 +116,20 @@ def _data_dir(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def listening(host: str, port: int) -> Iterator[socket.socket]:
     """The web server's socket, held here so that a web process that starts again misses no connection."""
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=256)
+    except (socket.gaierror, UnicodeError) as error:
+        raise SetupError(f"The host {host!r} is not known: give an address of this machine with --host, such as 127.0.0.1.") from error
     except OSError as error:
-        raise SetupError(f"Port {port} on {host} cannot be used ({os.strerror(error.errno or 0)}): choose another with --port.") from error
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise SetupError(f"The host {host!r} is no address of this machine: choose another with --host, such as 127.0.0.1.") from error
+        another = f"PORT={port + 1 if 0 < port < 65535 else 8001}"
+        raise SetupError(
+            f"Port {port} on {host} cannot be used ({os.strerror(error.errno or 0)}): "
+            f"choose another with --port, or with `{another} make run`."
+        ) from error
     with listener:
         yield listener
 
@@ -160,13 +172,20 @@ def _start_company(made: Installation, folder: Path) -> None:
         lambda port: (python, "-m", "copilot.demo.shop", "--data", str(folder / "shop"), "--port", str(port)),
         order=_COMPANY,
         announces=True,
+        stranger=True,
     )
     environ["COPILOT_DEMO"] = "1"
     environ["COPILOT_SHOP_URL"] = f"http://127.0.0.1:{made.family.announced(shop, seconds=30)}"
     environ["COPILOT_TOOLKITS"] = "copilot.demo.tools:shop"
     environ["COPILOT_POLICY_DIR"] = str(_DEMO_POLICIES)
     if made.plan.offline:
-        model = Child("model", lambda port: (python, "-m", "copilot.demo.model", "--port", str(port)), order=_COMPANY, announces=True)
+        model = Child(
+            "model",
+            lambda port: (python, "-m", "copilot.demo.model", "--port", str(port)),
+            order=_COMPANY,
+            announces=True,
+            stranger=True,
+        )
         address = f"http://127.0.0.1:{made.family.announced(model, seconds=30)}/v1"
         environ.update(OPENAI_BASE_URL=address, COPILOT_MODEL="offline", OPENAI_API_KEY="offline")
 
@@ -175,7 +194,12 @@ def _prepare(made: Installation) -> dict[str, Any]:
     """Migrate once and seed, in a task of its own; what it asks for in one sentence becomes ours."""
     words = (sys.executable, "-m", "copilot.processes.prepare", *(["--tokens"] if made.plan.tokens else []))
     child = Child("prepare", lambda _: words, environ=made.environ)
-    code, output = made.family.task(child, seconds=300)
+    return ask(made.family, child)
+
+
+def ask(family: Family, child: Child) -> dict[str, Any]:
+    """Run a task that answers with one JSON object; its `problem` becomes our SetupError."""
+    code, output = family.task(child, seconds=300)
     answer: dict[str, Any] = {}
     with suppress(ValueError, IndexError):
         answer = json.loads(output.splitlines()[-1])
@@ -184,6 +208,11 @@ def _prepare(made: Installation) -> dict[str, Any]:
     if code != 0:
         raise SetupError(f"Copilot could not be made ready: {child.last or f'exit code {code}'}")
     return answer
+
+
+def end_tokens(made: Installation) -> None:
+    """End the scripted operators' tokens; they have done their work."""
+    ask(made.family, Child("tokens", lambda _: (sys.executable, "-m", "copilot.processes.prepare", "--end-tokens"), environ=made.environ))
 
 
 def _start_work(made: Installation, listener: socket.socket) -> None:
@@ -210,9 +239,9 @@ def worker(queue: str, number: int, *, environ: dict[str, str]) -> Child:
     return Child(f"{queue}-{number}", lambda _: words, order=_WORK, environ=environ, grace=12.0)
 
 
-def guest(name: str, *words: str, environ: dict[str, str]) -> Child:
-    """A program that uses the installation from outside, and ends by itself."""
-    return Child(name, lambda _: (sys.executable, "-m", *words), order=_GUESTS, environ=environ, once=True)
+def guest(name: str, *words: str, environ: dict[str, str], stranger: bool = False) -> Child:
+    """A program that uses the installation from outside, and ends by itself. A stranger learns only what `environ` tells it."""
+    return Child(name, lambda _: (sys.executable, "-m", *words), order=_GUESTS, environ=environ, once=True, stranger=stranger)
 
 
 def _answers(url: str) -> bool:

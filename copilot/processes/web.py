@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 
 from copilot.app import create_app
 from copilot.live import events
 from copilot.processes import lifeline, logs
 
 PAGES = 32  # threads beyond those that live events may hold
+
+
+class _Lines(Logger):  # type: ignore[misc]  # gunicorn ships no types
+    """Sends gunicorn's own lines the way of ours, where personal values are taken out: it logs tracebacks too."""
+
+    def setup(self, cfg: Any) -> None:
+        """Hand everything to the root logger instead of writing it unread."""
+        super().setup(cfg)
+        logs.configure()
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
@@ -27,11 +39,11 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         return create_app()
 
 
-def serve(*, host: str, port: int, fd: int | None = None) -> None:
-    """Serve until told to stop, on a socket somebody opened for us (`fd`) or on host and port."""
+def serve(fd: int) -> None:
+    """Serve until told to stop, on a listening socket somebody opened for us."""
     _Server(
         {
-            "bind": f"fd://{fd}" if fd is not None else f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            "bind": f"fd://{fd}",
             "worker_class": "gthread",
             "workers": 1,
             "threads": events.MOST_STREAMS + PAGES,
@@ -42,6 +54,7 @@ def serve(*, host: str, port: int, fd: int | None = None) -> None:
             "control_socket_disable": True,
             "loglevel": "warning",
             "errorlog": "-",
+            "logger_class": _Lines,
             "proc_name": "copilot-web",
             "post_fork": _tie,
         }
@@ -54,7 +67,7 @@ def _tie(server: Any, _worker: Any) -> None:
 
 def main(arguments: list[str]) -> None:
     """Serve on the inherited socket whose number is the only argument."""
-    serve(host="", port=0, fd=int(arguments[0]))
+    serve(int(arguments[0]))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from rq.worker import WorkerStatus
 from copilot import config, jobs
 from copilot.app import create_app
 from copilot.errors import SetupError
-from copilot.processes import logs
+from copilot.processes import logs, ready
 from copilot.processes.stopping import Stop
 
 BEAT = 5.0  # seconds between signs of life
@@ -83,9 +83,9 @@ def run(queue: str, *, name: str) -> None:
         raise SetupError(f"There is no queue {queue}: use one of {', '.join(config.QUEUES)}.")
     logs.configure()
     app = create_app(web=False)
-    url = config.current().redis_url
-    if url is None:
-        raise SetupError("REDIS_URL is not set and no embedded server runs: start `copilot up`, or set it.")
+    url = ready.redis(config.current())
+    if queue == "draft":
+        ready.model(config.current())
     stop = Stop()
     threading.Thread(target=_beat, args=(app, name, queue, stop), daemon=True).start()
     stop.listen()
