@@ -1,11 +1,11 @@
 # Two commands on a fresh machine with Python 3.11+ and make: `make run` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove
+.PHONY: help run test check prove screenshots
 SHELL := /bin/sh
 
 BIN := .venv/bin
 # The first of these that is Python 3.11 or newer and can make a venv; choose another with `make run PYTHON=/path/to/python`.
-PYTHONS := python3 python3.13 python3.12 python3.11 python
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
 TEST_WORKERS ?= 2
 
 help: ## list these commands
@@ -26,6 +26,9 @@ check: .venv/.dev ## format, lint, types and imports
 
 prove: .venv/.dev ## measure every figure the product claims into docs/figures.json
 	$(BIN)/python bench/prove.py
+
+screenshots: .venv/.dev ## take the README's pictures from a `make run` that runs beside it
+	@$(BIN)/python bench/screenshots.py --base-url http://127.0.0.1:$(or $(PORT),8000)
 
 # Stamps: a second start installs nothing. `dev` holds everything `run` does, so it also satisfies `run`.
 .venv/.run: pyproject.toml constraints.txt

@@ -157,6 +157,15 @@ def test_every_ticket_is_handed_in_and_every_proposal_decided_by_as_many_people_
     assert made.messages == wanted
 
 
+def test_a_run_that_does_not_finish_in_time_fails(office: tuple[Office, str], capsys: pytest.CaptureFixture[str]) -> None:
+    _, url = office
+    environ = {"COPILOT_DEMO_CLIENT_ID": "helpdesk", "COPILOT_DEMO_CLIENT_SECRET": "s", "COPILOT_DEMO_TOKEN": "ana"}
+    options = Namespace(base_url=url, tickets=1, seed=1, quiet=60.0, max_seconds=2)
+    assert operator.run(options, environ) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert (said["tickets"], said["finished"]) == (1, False)
+
+
 def test_a_trickle_started_again_passes_over_what_was_sent(office: tuple[Office, str]) -> None:
     made, url = office
     some = tickets.generate(1, 6)

@@ -28,6 +28,7 @@ def check(found: dict[str, Any], said: str, *, tickets: int) -> None:
     assert found, said
     assert (found["lost"], found["duplicate_effects"], found["audit_verified"]) == (0, 0, True), found["findings"]
     assert found["tickets"] == tickets
+    assert found["complete"]
     assert found["proposals"] >= tickets / 2
     assert found["executed"] >= tickets / 4
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import contextvars
 import fcntl
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,15 +22,17 @@ import redis
 from flask import Flask
 from sqlalchemy import text
 
-from copilot import config
+from copilot import cli, config, jobs
 from copilot.db import db, transaction
-from copilot.errors import SetupError
+from copilot.errors import NotAuthenticated, SetupError
 from copilot.models import Heartbeat
-from copilot.processes import checker, clock, doctor, family, migrate, output, server, supervisor
+from copilot.people import principals, tokens
+from copilot.processes import checker, clock, console, doctor, family, migrate, output, ready, sample, server, start, supervisor
 from copilot.processes.checker import Effect, RunFact
 from copilot.processes.family import Child, Family
 from copilot.processes.stopping import Stop
 from tests.support import children
+from tests.support import people as people_
 
 COMMAND = [str(Path(sys.executable).parent / "copilot")]
 
@@ -190,6 +196,11 @@ def test_a_long_data_path_gets_a_short_socket(tmp_path: Path) -> None:
 # Starting and what may be in the way
 
 
+def copilot(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    given = {"PATH": os.environ["PATH"], **environ}
+    return subprocess.run([*COMMAND, *words], env=given, capture_output=True, text=True, timeout=60, check=False)
+
+
 def up(data: Path, *words: str, port: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
     given = {"COPILOT_MODEL": "none", "OPENAI_API_KEY": "none", "PATH": os.environ["PATH"], **environ}
     command = [*COMMAND, "up", "--data", str(data), "--port", str(port), *words]
@@ -197,10 +208,11 @@ def up(data: Path, *words: str, port: int = 0, **environ: str) -> subprocess.Com
 
 
 def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
-    with supervisor._listening("127.0.0.1", 0) as listener:
+    with supervisor.listening("127.0.0.1", 0) as listener:
         said = up(tmp_path, port=listener.getsockname()[1])
     assert said.returncode == 1
     assert said.stderr.startswith("Error: Port ")
+    assert "make run" in said.stderr
     assert len(said.stderr.strip().splitlines()) == 1
 
 
@@ -228,6 +240,165 @@ def test_a_missing_model_is_one_sentence_and_nothing_stays_behind(tmp_path: Path
     assert not (tmp_path / "redis_url").exists()
 
 
+def test_a_missing_key_is_one_sentence(tmp_path: Path) -> None:
+    said = up(tmp_path, OPENAI_API_KEY="")
+    assert said.stderr.strip().splitlines()[-1].startswith("Error: OPENAI_API_KEY is not set")
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_ours_is_named(host: str) -> None:
+    with pytest.raises(SetupError, match=f"'{host}'.* --host"), supervisor.listening(host, 0):
+        raise AssertionError("nobody listens there")
+
+
+@pytest.mark.parametrize("command", ["up", "web"])
+def test_the_port_is_8000_unless_said(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {option.name: option for option in cli.main.commands[command].params}["port"]
+    monkeypatch.delenv("PORT", raising=False)
+    assert cli.main.commands[command].make_context(command, []).params["port"] == 8000
+    monkeypatch.setenv("PORT", "8001")
+    assert chosen.envvar == "PORT"
+    assert cli.main.commands[command].make_context(command, []).params["port"] == 8001
+
+
+@pytest.mark.parametrize("words", [["web"], ["worker"], ["worker", "--queue", "draft"], ["clock"]])
+def test_a_part_that_cannot_work_says_so_once_and_ends(words: list[str], tmp_path: Path) -> None:
+    said = copilot(*words, COPILOT_DATA_DIR=str(tmp_path))
+    assert said.returncode == 1
+    assert [line[:7] for line in said.stderr.splitlines()] == ["Error: "]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "setting", "sentence"),
+    [
+        (("draft",), {"COPILOT_MODEL": ""}, "COPILOT_MODEL"),
+        (("web",), {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}, "OPENAI_API_KEY"),
+        (("execute",), {"COPILOT_TOOLKITS": "tests.support.nothing:here"}, "tests.support.nothing"),
+        (("clock",), {"DATABASE_URL": ""}, "copilot db upgrade"),
+    ],
+)
+def test_what_a_part_misses(
+    parts: tuple[str, ...], setting: dict[str, str], sentence: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**environ, **setting}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SetupError, match=sentence):
+        ready.check(*parts)
+
+
+def test_a_whole_installation_is_ready(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    ready.check("web", "clock", *config.QUEUES)
+
+
+# The sample company and real installations keep apart
+
+
+def test_a_real_installation_refuses_the_sample_companys_database(app: Flask) -> None:
+    sample.check(demo=False)
+    sample.seed(tokens_too=False)
+    sample.check(demo=True)
+    with pytest.raises(SetupError, match="whose passwords everybody knows"):
+        sample.check(demo=False)
+
+
+def test_the_sample_company_refuses_a_database_with_others_in_it(people: people_.People) -> None:
+    with transaction():
+        secret = principals.add("helpdesk", ["tickets:write"], "dee@example.com")
+    with pytest.raises(SetupError, match="not the sample company's"):
+        sample.seed(tokens_too=False)
+    assert principals.check("helpdesk", secret) is not None
+
+
+def test_the_sample_company_begun_twice_is_the_same(app: Flask) -> None:
+    first, second = sample.seed(tokens_too=True), sample.seed(tokens_too=True)
+    assert principals.check("helpdesk", second.client_secret) is not None
+    with pytest.raises(NotAuthenticated):
+        tokens.person_from(first.tokens[0])
+    assert tokens.person_from(second.tokens[0]).email == "ana@example.com"
+    sample.end_tokens()
+    with pytest.raises(NotAuthenticated):
+        tokens.person_from(second.tokens[0])
+
+
+def test_up_on_the_sample_companys_data_is_one_sentence(app: Flask, environ: dict[str, str], tmp_path: Path) -> None:
+    sample.seed(tokens_too=False)
+    said = up(tmp_path / "other", DATABASE_URL=environ["DATABASE_URL"], REDIS_URL=environ["REDIS_URL"])
+    assert said.returncode == 1
+    assert said.stderr.strip().splitlines()[-1].startswith("Error: This database belongs to the sample company")
+
+
+def test_a_stranger_learns_none_of_our_secrets(kin: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SECRET_KEY", "DATABASE_URL", "OPENAI_API_KEY", "SLACK_WEBHOOK_URL"):
+        monkeypatch.setenv(name, "ours")
+    code = "import json, os; print(json.dumps(dict(os.environ)))"
+    child = Child("guest", python(code), environ={"COPILOT_SHOP_URL": "its own"}, stranger=True)
+    seen = json.loads(kin.task(child, seconds=10)[1])
+    assert seen["COPILOT_SHOP_URL"] == "its own"
+    assert "PATH" in seen
+    assert "ours" not in seen.values()
+
+
+def test_the_sample_companys_guests_are_strangers() -> None:
+    assert supervisor.guest("trickle", "a", environ={}, stranger=True).stranger
+    calls = [
+        node
+        for file in (supervisor, start)
+        for node in ast.walk(ast.parse(Path(str(file.__file__)).read_text()))
+        if isinstance(node, ast.Call) and "copilot.demo." in ast.unparse(node) and ast.unparse(node.func) == "Child"
+    ]
+    assert len(calls) == 2
+    assert all("stranger=True" in ast.unparse(call) for call in calls)
+
+
+def test_a_headless_run_that_did_less_than_it_was_asked_has_not_passed() -> None:
+    found = {"complete": True, "lost": 0, "duplicate_effects": 0, "audit_verified": True}
+    assert start.passed(found)
+    for less in ({"complete": False}, {"lost": 1}, {"duplicate_effects": 1}, {"audit_verified": False}):
+        assert not start.passed(found | less)
+
+
+# People's tokens, and links
+
+
+def test_a_persons_token_is_printed_once_and_ends_when_revoked(
+    people: people_.People, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    answer = contextvars.Context().run(console.issue_token, "ana@example.com", label="laptop")
+    assert tokens.person_from(answer["token"]).email == "ana@example.com"
+    assert contextvars.Context().run(console.revoke_tokens, "ana@example.com") == 1
+    db.session.rollback()
+    with pytest.raises(NotAuthenticated):
+        tokens.person_from(answer["token"])
+
+
+def test_links_lead_to_where_the_running_installation_answers(environ: dict[str, str]) -> None:
+    (Path(environ["COPILOT_DATA_DIR"]) / "base_url").write_text("http://127.0.0.1:9123\n")
+    assert config.load(environ).base_url == "http://127.0.0.1:9123"
+    assert config.load({**environ, "COPILOT_BASE_URL": "https://copilot.example"}).base_url == "https://copilot.example"
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:secret@h:port/db", "postgresql://u:sec@ret@h/db", "postgresql://u:s@ec/ret@h/db", "mysql://u:secret@h/db"]
+)
+def test_a_malformed_database_address_is_not_quoted(url: str) -> None:
+    with pytest.raises(SetupError, match="DATABASE_URL") as raised:
+        config.load({"DATABASE_URL": url})
+    assert "ret" not in str(raised.value)
+
+
+def test_files_inside_the_package_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site-packages" / "copilot"
+    (tmp_path / "site-packages" / "static").mkdir(parents=True)
+    (package / "_files" / "static").mkdir(parents=True)
+    monkeypatch.setattr(config, "_PACKAGE", package)
+    assert config.files("static") == package / "_files" / "static"
+
+
 def test_up_serves_and_leaves_nobody_behind_when_it_is_killed(tmp_path: Path) -> None:
     environ = {"COPILOT_MODEL": "none", "OPENAI_API_KEY": "none", "PATH": os.environ["PATH"]}
     log = tmp_path / "log"
@@ -236,6 +407,8 @@ def test_up_serves_and_leaves_nobody_behind_when_it_is_killed(tmp_path: Path) ->
     ) as parent:
         wait(lambda: "Copilot is ready" in log.read_text(), seconds=60)
         assert (tmp_path / "data" / "secret_key").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "data" / "copilot.sqlite3").stat().st_mode & 0o777 == 0o600
+        assert re.search(r"ready: (\S+)", log.read_text()).group(1) == (tmp_path / "data" / "base_url").read_text().strip()
         wait(lambda: len(descendants(parent.pid)) >= 8, seconds=30)  # the server, the web and its worker, four workers, the clock
         everybody = descendants(parent.pid)
         parent.kill()
@@ -266,6 +439,23 @@ def empty(tmp_path: Path) -> config.Settings:
 def test_upgrade_twice_is_upgrade_once(empty: config.Settings) -> None:
     assert migrate.upgrade(empty) == migrate.upgrade(empty)
     assert migrate.upgrade(empty).current
+
+
+def test_nobody_else_may_read_the_database(empty: config.Settings) -> None:
+    file = migrate.file(empty)
+    assert file is not None
+    file.write_bytes(b"")
+    file.chmod(0o644)
+    migrate.upgrade(empty)
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_is_no_database_is_named(empty: config.Settings) -> None:
+    file = migrate.file(empty)
+    assert file is not None
+    file.write_text("no database at all, but a letter of some length")
+    with pytest.raises(SetupError, match=rf"{file.name} is not an SQLite database file"):
+        migrate.upgrade(empty)
 
 
 def test_tables_without_a_record_are_half_migrated(empty: config.Settings) -> None:
@@ -311,6 +501,19 @@ def test_the_clock_runs_all_its_ticks(app: Flask) -> None:
     for tick in clock.ticks():
         tick.do()
     assert db.session.query(Heartbeat).filter_by(kind="clock").count() == 1
+
+
+def test_without_redis_the_clock_does_itself_what_nobody_would_hear(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    for name in ("deliver", "roll_up"):
+        monkeypatch.setattr(jobs, name, lambda name=name: done.append(name))
+    by_name = {tick.name: tick for tick in clock.ticks()}
+    by_name["deliver"].do()
+    assert done == []
+    jobs.connect(None)
+    for name in ("deliver", "roll_up"):
+        {tick.name: tick for tick in clock.ticks()}[name].do()
+    assert done == ["deliver", "roll_up"]
 
 
 # The worker
@@ -474,6 +677,21 @@ def test_the_doctor_sees_what_a_running_supervisor_told_its_children(environ: di
     assert not {check.name: check.ok for check in doctor.examine(environ)}["tools"]
     (tmp_path / "data" / supervisor.HANDED).write_text('{"COPILOT_TOOLKITS": "tests.support.tools:counting"}')
     assert {check.name: check.ok for check in doctor.examine(environ)}["tools"]
+
+
+def test_the_doctor_changes_nothing(environ: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "nowhere"
+    found = {check.name: check for check in doctor.examine({**environ, "DATABASE_URL": "", "COPILOT_DATA_DIR": str(folder)})}
+    assert "copilot db upgrade" in found["database"].mend
+    assert "database writes" not in found
+    assert not folder.exists()
+
+
+def test_the_doctor_sends_an_unmigrated_database_to_be_migrated(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "empty.sqlite3").write_bytes(b"")
+    found = {check.name: check for check in doctor.examine({**environ, "DATABASE_URL": f"sqlite:///{tmp_path}/empty.sqlite3"})}
+    assert "copilot db upgrade" in found["database"].mend
+    assert "database writes" not in found
 
 
 def test_the_doctor_prints_no_secret(environ: dict[str, str]) -> None:

@@ -94,7 +94,7 @@ def test_every_job_that_is_enqueued_exists() -> None:
 
 
 def test_every_setting_is_in_the_readme() -> None:
-    settings = set(re.findall(r'"([A-Z][A-Z]+_[A-Z_]+)"', (ROOT / "copilot" / "config.py").read_text()))
+    settings = set(re.findall(r'"([A-Z][A-Z]+_[A-Z_]+)"', (ROOT / "copilot" / "config.py").read_text())) | {"PORT", "CHROMIUM_PATH"}
     readme = (ROOT / "README.md").read_text()
     assert {"DATABASE_URL", "SECRET_KEY", "COPILOT_MODEL"} <= settings
     assert sorted(setting for setting in settings if f"`{setting}`" not in readme) == []
@@ -108,7 +108,7 @@ def test_both_commands_are_in_the_readme() -> None:
 
 def test_make_has_the_promised_targets() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {"run", "test", "check", "prove", "help"} <= targets
+    assert {"run", "test", "check", "prove", "screenshots", "help"} <= targets
 
 
 def test_every_dependency_is_pinned_for_make() -> None:

@@ -112,13 +112,13 @@ def hand_in(client: Client, some: Sequence[SampleTicket], *, patient: float) -> 
     """Send every ticket, and what customers write later a little later; return how many tickets were accepted."""
     accepted, later = 0, []
     for ticket in some:
-        patience.insist(lambda sent=ticket: client.create_ticket(**sent.payload()), seconds=patient)  # type: ignore[misc]
+        patience.insist(lambda sent=ticket: client.create_ticket(**sent.payload()), seconds=patient)  # type: ignore[misc]  # bound now, for the loop goes on
         accepted += 1
         later += [(time.monotonic() + _LATER, ticket.external_id, followup) for followup in ticket.followups]
     for due, external_id, followup in later:
         time.sleep(max(0.0, due - time.monotonic()))
         patience.insist(
-            lambda to=external_id, said=followup: client.add_message(to, external_id=said.external_id, author="customer", body=said.body),  # type: ignore[misc]
+            lambda to=external_id, said=followup: client.add_message(to, external_id=said.external_id, author="customer", body=said.body),  # type: ignore[misc]  # bound now, for the loop goes on
             seconds=patient,
         )
     return accepted

@@ -120,15 +120,13 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
     """The web server's socket, held here so that a web process that starts again misses no connection."""
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=256)
-    except (socket.gaierror, UnicodeError) as error:
-        raise SetupError(f"The host {host!r} is not known: give an address of this machine with --host, such as 127.0.0.1.") from error
-    except OSError as error:
-        if error.errno == errno.EADDRNOTAVAIL:
+    except (OSError, UnicodeError) as error:
+        number = error.errno or 0 if isinstance(error, OSError) else -1
+        if number < 0 or number == errno.EADDRNOTAVAIL:  # below zero are the resolver's, for a name it does not know
             raise SetupError(f"The host {host!r} is no address of this machine: choose another with --host, such as 127.0.0.1.") from error
         another = f"PORT={port + 1 if 0 < port < 65535 else 8001}"
         raise SetupError(
-            f"Port {port} on {host} cannot be used ({os.strerror(error.errno or 0)}): "
-            f"choose another with --port, or with `{another} make run`."
+            f"Port {port} on {host} cannot be used ({os.strerror(number)}): choose another with --port, or with `{another} make run`."
         ) from error
     with listener:
         yield listener
