@@ -13,6 +13,8 @@ from copilot.gate import glyphs
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _PIECE = re.compile(r"\s+|[^\s]+")
+MOST_WORDS = 2_000  # words and gaps in which two texts are compared piece by piece
+
 _TAGS = range(0xE0000, 0xE0080)
 _SELECTORS = (range(0xFE00, 0xFE0F), range(0xE0100, 0xE01F0))  # FE0F alone only asks for a coloured emoji
 
@@ -60,32 +62,52 @@ def _hidden_tags(characters: str) -> Markup:
 
 
 def _flagged(text: str) -> Markup:
-    out = Markup("")
+    out: list[Markup] = []
     end = 0
     for word in _WORD.finditer(text):
         if not word[0].isascii() and glyphs.mixed_script(word[0]):
-            out += escape(text[end : word.start()])
-            out += Markup('<span class="lookalike">{}<span class="glyph" title="{}">mixed alphabets</span></span>').format(
-                word[0], "this word mixes alphabets whose letters look alike"
+            out.append(escape(text[end : word.start()]))
+            out.append(
+                Markup('<span class="lookalike">{}<span class="glyph" title="{}">mixed alphabets</span></span>').format(
+                    word[0], "this word mixes alphabets whose letters look alike"
+                )
             )
             end = word.end()
-    return out + escape(text[end:])
+    return Markup("").join((*out, escape(text[end:])))
 
 
 def difference(before: str, after: str) -> Markup:
-    """Two texts as one, word by word: what went in <del>, what came in <ins>, each safe for a page."""
+    """Two texts as one, word by word: what went in <del>, what came in <ins>, each safe for a page.
+
+    Where more than MOST_WORDS differ from the first difference to the last, that part is shown whole, once as it was
+    and once as it is: comparing costs their product, and nobody reads such a patchwork anyway.
+    """
     old, new = _PIECE.findall(before), _PIECE.findall(after)
-    out = Markup("")
-    for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        gone, came = "".join(old[a:b]), "".join(new[c:d])
-        if kind == "equal":
-            out += shown(gone)
-            continue
-        if gone:
-            out += Markup("<del>{}</del>").format(shown(gone))
-        if came:
-            out += Markup("<ins>{}</ins>").format(shown(came))
-    return out
+    head = _shared(old, new)
+    tail = _shared(old[head:][::-1], new[head:][::-1])
+    ending = old[len(old) - tail :]
+    beginning, old, new = old[:head], old[head : len(old) - tail], new[head : len(new) - tail]
+    changed = ((old, new),) if len(old) + len(new) > MOST_WORDS else _aligned(old, new)
+    parts = [_change(beginning, beginning), *(_change(gone, came) for gone, came in changed), _change(ending, ending)]
+    return Markup("").join(parts)
+
+
+def _shared(one: list[str], other: list[str]) -> int:
+    """How many pieces two lists share at their beginning."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _aligned(old: list[str], new: list[str]) -> Iterator[tuple[list[str], list[str]]]:
+    for _, a, b, c, d in difflib.SequenceMatcher(None, old, new).get_opcodes():
+        yield old[a:b], new[c:d]
+
+
+def _change(gone: list[str], came: list[str]) -> Markup:
+    before, after = "".join(gone), "".join(came)
+    if before == after:
+        return shown(before)
+    out = Markup("<del>{}</del>").format(shown(before)) if before else Markup("")
+    return out + Markup("<ins>{}</ins>").format(shown(after)) if after else out
 
 
 def label(name: str) -> str:
