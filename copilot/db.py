@@ -159,12 +159,13 @@ def _begin(connection: Connection) -> None:
 
 
 def engine_options(url: str) -> dict[str, Any]:
-    """Engine options for this URL; times are given as UTC and forgotten transactions end by themselves."""
+    """Engine options for this URL; times are given as UTC, forgotten transactions end by themselves, errors never quote values."""
     if url.startswith("sqlite"):
-        return {"connect_args": {"timeout": 20}}
+        return {"connect_args": {"timeout": 20}, "hide_parameters": True}
     return {
         "pool_size": 10,
         "max_overflow": 40,
         "pool_pre_ping": True,
+        "hide_parameters": True,
         "connect_args": {"options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000", "connect_timeout": 5},
     }

@@ -7,11 +7,11 @@ from datetime import timedelta
 from flask import Blueprint, Response, jsonify
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from copilot import config
-from copilot.db import db, now
+from copilot.db import Base, db, now
 from copilot.live import events
 from copilot.models import Heartbeat
 from copilot.notify import outbox
@@ -30,9 +30,11 @@ def alive() -> ResponseReturnValue:
 
 @bp.get("/readyz")
 def ready() -> ResponseReturnValue:
-    """Database, Redis, and for each queue a worker seen within the last minute; 503 names what is missing."""
-    checks = {"database": _database(), "redis": events.reachable()}
-    checks |= {f"worker {queue}": checks["database"] and _beating(queue) for queue in config.QUEUES}
+    """Database, its tables, Redis, and for each queue a worker seen within the last minute; 503 names what is missing."""
+    database, tables = _database()
+    checks = {"database": database, "tables": tables, "redis": events.reachable()}
+    beating = _beating() if tables else frozenset()
+    checks |= {f"worker {queue}": queue in beating for queue in config.QUEUES}
     ok = all(checks.values())
     return jsonify(
         status="ready" if ok else "not ready", checks={name: "ok" if good else "missing" for name, good in checks.items()}
@@ -42,6 +44,10 @@ def ready() -> ResponseReturnValue:
 @bp.get("/metrics")
 def metrics() -> ResponseReturnValue:
     """What waits and what beats, read from the database at each scrape, so every process tells the same."""
+    database, tables = _database()
+    if not tables:
+        why = "The database lacks tables: run `copilot db upgrade`." if database else "The database does not answer."
+        return Response(f"{why}\n", status=503, mimetype="text/plain", headers={"Retry-After": "5"})
     registry = CollectorRegistry()
     counts, notes = inbox.counts(), outbox.counts()
     waiting = Gauge("copilot_waiting", "What waits for a person, capped", ["what"], registry=registry)
@@ -57,15 +63,17 @@ def metrics() -> ResponseReturnValue:
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def _database() -> bool:
+def _database() -> tuple[bool, bool]:
+    """Whether the database answers, and whether it has every table."""
     try:
-        db.session.execute(text("SELECT 1"))
+        present = inspect(db.session.connection()).get_table_names()
     except SQLAlchemyError:
         db.session.rollback()
-        return False
-    return True
+        return False, False
+    return True, set(Base.metadata.tables) <= set(present)
 
 
-def _beating(kind: str) -> bool:
-    newest = db.session.execute(select(func.max(Heartbeat.at)).where(Heartbeat.kind == kind)).scalar_one_or_none()
-    return newest is not None and now() - newest <= FRESH
+def _beating() -> frozenset[str]:
+    """The kinds of processes that gave a sign of life within the last minute."""
+    recently = select(Heartbeat.kind).where(Heartbeat.at >= now() - FRESH).distinct()
+    return frozenset(db.session.scalars(recently))

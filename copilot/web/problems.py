@@ -1,4 +1,8 @@
-"""Every error as a page: what happened, why, and what to do next."""
+"""Every error as a page: what happened, why, and what to do next.
+
+A page of ours asks the database who is looking and what waits. So when the database is away, or a page about an error
+runs into an error itself, a simpler one takes over, down to plain text: the reader always gets an answer.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from flask import Flask, Response, current_app, flash, redirect, render_template
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from werkzeug.exceptions import HTTPException
 
 from copilot.db import db
@@ -37,20 +43,63 @@ _TITLES = {
 }
 
 
+_AWAY = (OperationalError, InterfaceError, NoConnection)
+
+
 def install(app: Flask) -> None:
     """Register the handlers for everything that goes wrong on a page."""
     app.register_error_handler(CSRFError, _forged)
     app.register_error_handler(CopilotError, _ours)
     app.register_error_handler(HTTPException, _http)
+    for away in _AWAY:
+        app.register_error_handler(away, _database)
     app.register_error_handler(Exception, _unexpected)
 
 
 def page(status: int, title: str, why: str, *, what_next: str | None = None, rule: str | None = None) -> ResponseReturnValue:
     """The error page, or plain text for a page's own script."""
-    if request.headers.get("X-Requested-With") == "fragment" or request.path.startswith("/events"):
+    if _for_scripts():
         return Response(f"{title}. {why}\n", status=status, mimetype="text/plain")
     text = what_next or _NEXT.get(status, _NEXT[500])
-    return render_template("problem.html", status=status, title=title, why=why, what_next=text, rule=rule), status
+    try:
+        return render_template("problem.html", status=status, title=title, why=why, what_next=text, rule=rule), status
+    except _AWAY as error:
+        return _database(error)
+    except Exception as error:  # noqa: BLE001 - a page about an error may not fail: whatever it was, say it more simply
+        _log.exception("the page for status %s could not be made", status, exc_info=error)
+        return _simple(status, title, why, text)
+
+
+def _for_scripts() -> bool:
+    return request.headers.get("X-Requested-With") == "fragment" or request.path.startswith("/events")
+
+
+def _simple(status: int, title: str, why: str, what_next: str) -> ResponseReturnValue:
+    """A page that needs no database; plain text when even that cannot be made."""
+    _let_go()
+    if not _for_scripts():
+        try:
+            return render_template("away.html", status=status, title=title, why=why, what_next=what_next), status
+        except Exception as error:  # noqa: BLE001 - the same
+            _log.exception("not even the simple page could be made", exc_info=error)
+    return Response(f"{title}. {why} {what_next}\n", status=status, mimetype="text/plain")
+
+
+def _let_go() -> None:
+    """Give the connection back; one that is broken cannot even be rolled back."""
+    try:
+        db.session.rollback()
+    except SQLAlchemyError as error:
+        _log.warning("could not roll back: %s", type(error).__name__)
+        db.session.remove()
+
+
+def _database(error: Exception) -> ResponseReturnValue:
+    _log.error("database not available on %s: %s", request.endpoint, type(error).__name__)
+    why = "The database does not answer, or is not set up yet. What you sent last was not recorded, unless a page said so."
+    answer = current_app.make_response(_simple(503, "Not available at the moment", why, _NEXT[503]))
+    answer.headers["Retry-After"] = "5"
+    return answer
 
 
 def _forged(error: CSRFError) -> ResponseReturnValue:
@@ -62,7 +111,7 @@ def _forged(error: CSRFError) -> ResponseReturnValue:
 
 
 def _ours(error: CopilotError) -> ResponseReturnValue:
-    db.session.rollback()
+    _let_go()
     if isinstance(error, NotAuthenticated) and not current_user.is_authenticated:
         return redirect(url_for("signin.form"), code=303)
     if error.status >= 500:
@@ -83,7 +132,7 @@ def _http(error: HTTPException) -> ResponseReturnValue:
 
 
 def _unexpected(error: Exception) -> ResponseReturnValue:
-    db.session.rollback()
+    _let_go()
     _log.exception("unexpected error on %s", request.endpoint, exc_info=error)
     return page(
         500, "Something went wrong on our side", "The page could not be made. Nothing you entered was carried out, unless a page said so."
