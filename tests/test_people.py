@@ -41,20 +41,20 @@ def test_a_person_is_invited_follows_the_link_once_and_signs_in() -> None:
     assert waiting.email == "new@example.com"
     assert accounts.check("new@example.com", GOOD) is None
     with transaction():
-        accounts.follow(secret, GOOD)
+        accounts.follow(secret, hashed=passwords.hash(GOOD))
     signed_in = accounts.check(" NEW@example.com", GOOD)
     assert signed_in is not None
     assert signed_in.name == "New"
     assert accounts.check("new@example.com", GOOD + "!") is None
     with pytest.raises(NotAuthenticated), transaction():
-        accounts.follow(secret, GOOD)
+        accounts.follow(secret, hashed=passwords.hash(GOOD))
     assert kinds() == ["user.invited", "user.password_set"]
 
 
 def test_only_hashes_are_stored() -> None:
     secret = invited()
     with transaction():
-        user = accounts.follow(secret, GOOD)
+        user = accounts.follow(secret, hashed=passwords.hash(GOOD))
         key, token = sessions.start(user, "Firefox"), tokens.issue_person(user, "laptop")
     with db.engine.connect() as connection:
         for table in (User.__table__, UserSession.__table__, ApiToken.__table__):
@@ -68,14 +68,14 @@ def test_a_link_ends_after_72_hours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "now", lambda: later)
     assert accounts.linked(secret) is None
     with pytest.raises(NotAuthenticated, match="72 hours"), transaction():
-        accounts.follow(secret, GOOD)
+        accounts.follow(secret, hashed=passwords.hash(GOOD))
 
 
 @pytest.mark.parametrize("password", ["short", " " * 12, "a" * 201, "a\0" * 8])
 def test_a_bad_password_is_refused_and_the_link_stays_good(password: str) -> None:
     secret = invited()
     with pytest.raises(BadInput) as caught, transaction():
-        accounts.follow(secret, password)
+        accounts.follow(secret, hashed=passwords.hash(password))
     assert "password" in caught.value.problems
     assert accounts.linked(secret) is not None
 
@@ -118,7 +118,7 @@ def test_a_reset_takes_the_password_and_gives_a_new_link(people: People) -> None
     assert accounts.check("ana@example.com", PASSWORD) is None
     assert sessions.find(key) is None
     with transaction():
-        accounts.follow(secret, GOOD)
+        accounts.follow(secret, hashed=passwords.hash(GOOD))
     assert accounts.check("ana@example.com", GOOD) is not None
     with pytest.raises(NotFound), transaction():
         accounts.reset("nobody@example.com")

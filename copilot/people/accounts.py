@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from copilot.audit import log
-from copilot.db import db, now
+from copilot.db import db, now, read_again
 from copilot.errors import BadInput, Conflict, NotAuthenticated, NotFound
 from copilot.models import ApiToken, User, UserSession
 from copilot.models.people import ROLES
@@ -50,9 +50,11 @@ def linked(secret: str) -> User | None:
     return db.session.execute(query).scalar_one_or_none()
 
 
-def follow(secret: str, password: str) -> User:
-    """Set the password by a one-time link, which then is spent; every earlier session and token ends."""
-    hashed = passwords.hash(password)
+def follow(secret: str, *, hashed: str) -> User:
+    """Set the password by a one-time link, which then is spent; every earlier session and token ends.
+
+    `hashed` comes from `passwords.hash`, called before the transaction: while it works nobody else could write.
+    """
     spent = (
         update(User)
         .where(User.link_hash == onetime.hashed(secret), User.link_expires_at > now(), User.active)
@@ -114,7 +116,9 @@ def check(email: str, password: str) -> User | None:
     """
     address = email.replace("\0", "").strip().lower()[:254]
     user = db.session.execute(select(User).where(User.email == address)).scalar_one_or_none()
-    matches = passwords.verify(user.password_hash if user else None, password)
+    hashed = user.password_hash if user else None
+    read_again()  # nothing is held open meanwhile, and somebody disabled meanwhile does not get in
+    matches = passwords.verify(hashed, password)
     return user if user is not None and matches and user.active else None
 
 
