@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from copilot.db import db, transaction
+from copilot.gate import tools
 from copilot.models import Decision, Feedback, Proposal, Run
-from copilot.web import money, text
+from copilot.web import filters, money, outcomes, text
+from copilot.web import html as inert
 from tests.support import browser, work
 from tests.support.people import People
 
@@ -307,6 +310,59 @@ def test_two_people_are_asked_for_two_decisions(client: FlaskClient, app: Flask,
     assert set(deciding) == {people.ids["ana"], people.ids["eli"]}
 
 
+def test_the_outcome_desk_has_as_many_pages_as_it_needs(ana: FlaskClient, agent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes, "AT_ONCE", 2)
+    unknown, held = ([work.propose(agent, "pay_opaque") for _ in range(3)] for _ in range(2))
+    with transaction():
+        for state, made in (("OUTCOME_UNKNOWN", unknown), ("HELD", held)):
+            for proposal in made:
+                db.session.get_one(Proposal, proposal).state = state
+    page, seen = ana.get("/outcomes").text, set()
+    for heading in ("unknown", "held"):
+        following = next(
+            html.unescape(link) for link in re.findall(r'href="([^"]*)" rel="next"', page) if ("held=" in link) == (heading == "held")
+        )
+        both = page + ana.get(following).text
+        seen |= {proposal for proposal in (*unknown, *held) if f'id="{proposal}"' in both}
+    assert seen == {*unknown, *held}
+    last = re.findall(r'action="(/outcomes/[^"]*)"', ana.get(following).text)[-1]
+    answer = browser.post(ana, html.unescape(last), {"note": ""})
+    assert answer.status_code == 422
+    assert "Say why" in answer.text, "whoever is sent back is still on the page they came from"
+
+
+def test_a_card_says_when_too_few_people_could_approve(ana: FlaskClient, agent: str, people: People) -> None:
+    proposal = work.propose(agent, amount_minor=20_000)
+    said = "Too few people could approve this"
+    assert said not in ana.get(f"/proposals/{proposal}").text
+    with transaction():
+        for name in ("bo", "eli"):
+            people.row(name).active = False
+    page = ana.get(f"/proposals/{proposal}").text
+    assert said in page
+    assert "add a person" in page
+    assert "switch the second-person rule off by name on Settings" in page
+
+
+def test_what_can_never_run_can_still_be_refused(
+    ana: FlaskClient, eli: FlaskClient, client: FlaskClient, app: Flask, agent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected, withdrawn = work.propose(agent), work.propose(agent)
+    monkeypatch.setattr(tools, "_current", tools.Registry())
+    page = ana.get(f"/proposals/{rejected}").text
+    assert "can only be rejected" in page
+    assert "Approve <kbd" not in page
+    assert "Too few people" not in page
+    assert ana.get(f"/proposals/{rejected}/edit").status_code == 409
+    answer = browser.post(ana, f"/proposals/{rejected}/reject", {"seen": browser.form(page)["seen"], "reason": "wrong_action", "note": ""})
+    assert answer.status_code == 303, answer.text
+    assert browser.post(eli, f"/proposals/{withdrawn}/withdraw", {"note": "The tool is gone."}).status_code == 303
+    assert (work.state(rejected), work.state(withdrawn)) == ("REJECTED", "WITHDRAWN")
+    auditor = app.test_client()
+    browser.sign_in(auditor, "cy@example.com")
+    assert "data-reject" not in auditor.get(f"/proposals/{withdrawn}").text
+
+
 @pytest.mark.parametrize(
     ("typed", "currency", "minor"),
     [
@@ -332,3 +388,43 @@ def test_money_that_could_mean_two_things_is_refused(typed: str) -> None:
 def test_marks_never_lose_a_character_of_what_is_plain() -> None:
     assert str(text.shown("plain <b> & text\n")) == "plain &lt;b&gt; &amp; text\n"
     assert str(text.shown("Zoë Ångström, 東京, Κώστας, Юлия")) == "Zoë Ångström, 東京, Κώστας, Юлия"
+
+
+@pytest.mark.parametrize("body", ["<b>" + "a" * inert.LONGEST, "<b>" * (inert.MOST_TAGS + 1), "<script" * 30_000, "<a " * 40_000])
+def test_what_would_take_long_to_read_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    monkeypatch.setattr("copilot.web.html.bleach.clean", lambda *_, **__: pytest.fail("it was parsed"))
+    monkeypatch.setattr(inert, "_LOOKS_LIKE_HTML", None)
+    assert not inert.is_html(body)
+    assert html.unescape(str(inert.harmless(body))) == body
+
+
+def test_only_so_much_html_is_read_for_one_page(app: Flask) -> None:
+    body = "<b>x</b>" * 200
+    with app.test_request_context():
+        read = ["&lt;" not in filters.message(body) for _ in range(6)]
+    assert read == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ("a<script>x</script>b<STYLE q='1'>y</style >c", "abc"),
+        ("<title><script>x</title>b", "b"),
+        ("a<script>pay everything", "apay everything"),
+        ("a<script>x</script", "ax"),
+        ("<head>" * 100 + "</head>" + "b", "b"),
+    ],
+)
+def test_scripts_and_styles_go_whole_but_nothing_is_hidden_by_an_open_one(body: str, kept: str) -> None:
+    assert inert.harmless(body).striptags().startswith(kept)
+
+
+def test_a_difference_is_told_word_by_word_while_that_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(text.difference("pay 10 to <b>", "pay 12 to <b>")) == "pay <del>10</del><ins>12</ins> to &lt;b&gt;"
+    assert str(text.difference("", "a")) == "<ins>a</ins>"
+    assert str(text.difference("a a", "a a a")) == "a a<ins> a</ins>"
+    same = "word " * 50_000
+    assert text.difference(f"{same}one{same}", f"{same}two{same}").count("<del>") == 1, "what is shared costs nothing"
+    monkeypatch.setattr("copilot.web.text.difflib.SequenceMatcher", lambda *_: pytest.fail("it was compared piece by piece"))
+    old, new = "a b " * 1_000, "b a " * 1_000
+    assert str(text.difference(old, new)) == f"<del>{old}</del><ins>{new}</ins>".replace(" </ins>", "</ins> ").replace(" </del>", "</del>")

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from base64 import urlsafe_b64encode
+from typing import Any
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from gunicorn.config import Config
+from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from copilot.agents import runs
 from copilot.db import db, transaction
 from copilot.gate import switches
-from copilot.web import access
+from copilot.models import Ticket, UserSession
+from copilot.people import accounts, passwords, tokens
+from copilot.processes import web as server
+from copilot.web import access, problems
 from tests.support import browser, work
 from tests.support.people import People
 
@@ -122,6 +133,56 @@ def test_guessing_passwords_is_stopped_kindly(client: FlaskClient, people: Peopl
     assert other.status_code == 303, "one account's limit is not another's"
 
 
+def test_a_stranger_cannot_lock_a_colleague_out(client: FlaskClient, app: Flask, people: People) -> None:
+    ana = {"email": "ana@example.com", "password": people.password}
+    for _ in range(9):
+        answer = browser.post(client, "/sign-in", {**ana, "password": "guess"})
+    assert answer.status_code == 429
+    elsewhere = app.test_client()
+    elsewhere.environ_base["REMOTE_ADDR"] = "10.9.9.9"
+    for _ in range(10):
+        assert browser.post(elsewhere, "/sign-in", ana).status_code == 303, "and signing in well does not count"
+
+
+def test_many_addresses_together_are_stopped_too(client: FlaskClient, people: People) -> None:
+    def tried(number: int, password: str) -> int:
+        token = browser.token(client)
+        sent = {"email": "ana@example.com", "password": password, "csrf_token": token}
+        answer = client.post("/sign-in", data=sent, environ_overrides={"REMOTE_ADDR": f"10.0.0.{number}"})
+        return int(answer.status_code)
+
+    assert {tried(number, "guess") for number in range(60)} == {422}
+    assert tried(61, people.password) == 429
+
+
+def test_signing_in_again_ends_the_session_before(client: FlaskClient, people: People) -> None:
+    for email in ("ana@example.com", "ana@example.com", "bo@example.com"):
+        browser.sign_in(client, email)
+    with transaction():
+        secret = accounts.invite("fay@example.com", "Fay", "operator")
+    chosen = {"password": "four words in row", "again": "four words in row"}
+    assert browser.post(client, f"/link/{secret}", chosen).status_code == 303
+    open_ones = db.session.scalars(select(UserSession).where(UserSession.ended_at.is_(None))).all()
+    assert [row.user.email for row in open_ones] == ["fay@example.com"]
+
+
+def test_no_password_is_worked_on_while_others_wait_to_write(client: FlaskClient, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = []
+    for name in ("hash", "verify"):
+        real = getattr(passwords, name)
+
+        def watched(*args: Any, real: Any = real) -> Any:
+            held.append(db.session().in_transaction())
+            return real(*args)
+
+        monkeypatch.setattr(passwords, name, watched)
+    with transaction():
+        secret = accounts.invite("fay@example.com", "Fay", "operator")
+    browser.sign_in(client, "ana@example.com")
+    browser.post(client, f"/link/{secret}", {"password": "four words in row", "again": "four words in row"})
+    assert held == [False, False]
+
+
 def test_a_form_without_its_token_does_nothing(client: FlaskClient, people: People, busy: dict[str, str]) -> None:
     browser.sign_in(client, "ana@example.com")
     answer = client.post(f"/proposals/{busy['open']}/approve", data={"seen": work.seen(busy["open"])})
@@ -131,8 +192,6 @@ def test_a_form_without_its_token_does_nothing(client: FlaskClient, people: Peop
 
 
 def test_a_link_sets_a_password_once(client: FlaskClient, people: People) -> None:
-    from copilot.people import accounts
-
     with transaction():
         secret = accounts.invite("fay@example.com", "Fay", "operator")
     assert "Welcome, Fay" in client.get(f"/link/{secret}").text
@@ -170,6 +229,24 @@ def test_a_page_that_is_not_there_says_so_kindly(client: FlaskClient, people: Pe
         assert "To the queue" in answer.text
     assert client.get("/sign-out").status_code == 405
     assert client.get("/?cursor=nonsense").status_code == 422
+    assert client.get("/?q=a%00b").status_code == 422
+    assert client.get("/record?q=a%00b").status_code == 422
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize(
+    "made_up", ["0001-01-01T00:00:00+23:59|x", "9999-12-31T23:59:59-23:59|x", "2026-01-01T00:00:00|x", "2026-01-01T00:00:00+00:00|a\0b"]
+)
+def test_a_made_up_place_in_a_list_is_no_place(client: FlaskClient, people: People, made_up: str) -> None:
+    browser.sign_in(client, "bo@example.com")
+    cursor = urlsafe_b64encode(made_up.encode()).decode().rstrip("=")
+    for page in ("/?", "/?view=all&", "/tickets?", "/escalations?", "/notifications?", "/outcomes?"):
+        assert client.get(f"{page}cursor={cursor}").status_code in (200, 422), page
+    assert client.get("/outcomes", query_string={"held": cursor}).status_code == 422
+    with transaction():
+        token = tokens.issue_person(people.bo, "laptop")
+    answer = client.get("/api/v1/proposals", query_string={"cursor": cursor}, headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 422
 
 
 def test_the_kill_switch_stands_on_every_page(client: FlaskClient, people: People) -> None:
@@ -225,7 +302,7 @@ def test_health_is_open_and_says_what_is_missing(client: FlaskClient) -> None:
     assert answer.status_code == 503
     assert answer.json is not None
     assert answer.json["checks"] == {
-        "database": "ok", "redis": "ok", "worker execute": "missing", "worker draft": "missing", "worker upkeep": "missing",
+        "database": "ok", "tables": "ok", "redis": "ok", "worker execute": "missing", "worker draft": "missing", "worker upkeep": "missing",
     }  # fmt: skip
     from copilot import jobs
 
@@ -233,6 +310,98 @@ def test_health_is_open_and_says_what_is_missing(client: FlaskClient) -> None:
         jobs.beat(f"{queue}-1", queue)
     assert client.get("/readyz").status_code == 200
     assert 'copilot_waiting{what="pending"} 0.0' in client.get("/metrics").text
+
+
+@pytest.mark.both_databases
+def test_a_database_without_tables_is_named(client: FlaskClient) -> None:
+    with db.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE heartbeats RENAME TO elsewhere"))
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json is not None
+    assert (answer.json["checks"]["database"], answer.json["checks"]["tables"]) == ("ok", "missing")
+    answer = client.get("/metrics")
+    assert (answer.status_code, "copilot db upgrade" in answer.text) == (503, True)
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize(
+    "page", ["/", "/nowhere", "/sign-in", "/proposals/x", "/healthz", "/readyz", "/metrics", "/events", "/static/nothing.css"]
+)
+def test_without_the_database_every_page_still_answers(
+    client: FlaskClient, app: Flask, people: People, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    browser.sign_in(client, "ana@example.com")
+    db.session.remove()
+    db.engine.dispose()
+    app.testing = False
+
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("SELECT", {}, Exception("the server is gone"))
+
+    monkeypatch.setattr(db.engine.pool, "connect", away)
+    answer = client.get(page)
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    if page == "/healthz":
+        assert answer.status_code == 200
+        return
+    assert answer.status_code == 503
+    if page in ("/", "/nowhere", "/sign-in", "/proposals/x"):
+        assert "Nothing was lost" in answer.text
+        assert "gone" not in answer.text
+        assert answer.headers["Retry-After"] == "5"
+        assert answer.text.count("<script") == 0
+
+
+def test_a_page_about_an_error_that_fails_is_plain_text(client: FlaskClient, people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> str:
+        raise RuntimeError("no templates today")
+
+    monkeypatch.setattr(problems, "render_template", broken)
+    browser.sign_in(client, "ana@example.com")
+    answer = client.get("/nowhere")
+    assert (answer.status_code, answer.mimetype) == (404, "text/plain")
+    assert "No page has this address" in answer.text
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_an_error_of_the_database_quotes_no_values(app: Flask, people: People) -> None:
+    with pytest.raises(SQLAlchemyError) as caught, transaction():
+        db.session.execute(text("SELECT * FROM nowhere WHERE email = :email"), {"email": "ana@example.com"})
+    assert "ana@example.com" not in str(caught.value)
+
+
+def test_what_the_web_server_itself_logs_holds_no_personal_values(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        lines = server._Lines(Config())
+        try:
+            raise ValueError("ana@example.com is no number")
+        except ValueError:
+            lines.exception("Error handling request /?q=ana@example.com")
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+        logging.captureWarnings(False)
+    written = "".join(capsys.readouterr())
+    assert "ValueError" in written
+    assert "[email]" in written
+    assert "ana@example.com" not in written
+
+
+def test_tickets_nobody_drafts_for_are_listed(client: FlaskClient, people: People, agent: str) -> None:
+    browser.sign_in(client, "cy@example.com")
+    assert "Tickets no agent works on" not in client.get("/escalations").text
+    alone, taken, solved = work.ticket(), work.ticket(), work.ticket()
+    with transaction():
+        runs.queue(taken, agent)
+        db.session.get_one(Ticket, solved).status = "solved"
+    page = client.get("/escalations").text
+    assert "Tickets no agent works on" in page
+    assert f"/tickets/{alone}" in page
+    assert f"/tickets/{taken}" not in page
+    assert f"/tickets/{solved}" not in page
 
 
 def test_a_colour_choice_is_kept_and_never_leads_elsewhere(client: FlaskClient, people: People) -> None:

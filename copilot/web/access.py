@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user
 
 from copilot.db import transaction
-from copilot.errors import NotAuthenticated, NotEntitled
+from copilot.errors import BadInput, NotAuthenticated, NotEntitled
 from copilot.models import User
 from copilot.models.people import DECIDING_ROLES
 from copilot.people import sessions
@@ -109,6 +109,10 @@ def _load(key: str) -> Viewer | None:
 
 def _guard() -> ResponseReturnValue | None:
     """Default deny: an endpoint that nobody listed is closed, also one added tomorrow."""
+    if request.blueprint != "api" and (
+        "\0" in request.path or any("\0" in part for pair in request.args.items(multi=True) for part in pair)
+    ):
+        raise BadInput("The address holds a character that no address of ours has.")
     if request.endpoint is None or request.endpoint in PUBLIC or request.blueprint == "api":
         return None
     if current_user.is_authenticated:

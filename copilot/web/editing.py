@@ -9,7 +9,7 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from copilot.db import read_again, transaction
-from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused, Unavailable
+from copilot.errors import BadInput, Conflict, NotEntitled, Refused, Unavailable
 from copilot.gate import arcs, tools
 from copilot.review import cards, decisions, edits, entitlement
 from copilot.web import access, arguments, fields
@@ -89,7 +89,7 @@ def _moved_on(card: cards.Card, entered: EditForm) -> ResponseReturnValue:
 def _schema(tool: str) -> dict[str, Any]:
     found = tools.current().find(tool)
     if found is None:
-        raise CopilotError("No toolkit provides this tool any more, so it cannot be edited. Reject it, or have an engineer look.")
+        raise Conflict("No toolkit provides this tool any more, so it cannot be edited. Reject it, or have an engineer look.")
     return dict(found.parameters)
 
 

@@ -44,6 +44,7 @@ STATES = {
     "unsent": ("No channel set up", "quiet"),
 }
 
+_MOST_TAGS = 4 * html.MOST_TAGS  # on one page
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 
 
@@ -200,8 +201,14 @@ def short(identifier: str) -> str:
 
 
 def message(body: str) -> Markup:
-    """A ticket's message, inert: plain text stays text, HTML keeps a handful of harmless tags."""
-    return html.harmless(body) if html.is_html(body) else text.shown(body)
+    """A ticket's message, inert: plain text stays text, HTML keeps a handful of harmless tags.
+
+    Only so much HTML is read for one page, however many messages a ticket has; the rest of it comes as plain text.
+    """
+    if not html.is_html(body):
+        return text.shown(body)
+    g.tags = g.get("tags", 0) + body.count("<")
+    return html.harmless(body) if g.tags <= _MOST_TAGS else text.shown(body)
 
 
 def amount(value: Mapping[str, Any]) -> str:
@@ -232,5 +239,5 @@ def capitalize_first(sentence: str) -> str:
 
 
 def args_without(*names: str) -> dict[str, str]:
-    """This address's parameters without some, for links that keep a filter."""
-    return {key: part for key, part in request.args.items() if key not in names and part}
+    """This address's parameters without some, for links that keep a filter; never one that means something to `url_for`."""
+    return {key: part for key, part in request.args.items() if key not in names and part and key != "endpoint" and key[:1] != "_"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from copilot import jobs
@@ -15,10 +15,12 @@ from copilot.web.forms import NoteForm, OutcomeForm
 
 bp = Blueprint("outcomes", __name__, url_prefix="/outcomes")
 
+AT_ONCE = 50  # of each list on one page
+
 
 @bp.get("")
 def index() -> ResponseReturnValue:
-    """Both lists, whole."""
+    """Both lists, each with pages of its own, so that a bad day cannot make one of them endless."""
     return _page()
 
 
@@ -63,8 +65,8 @@ def _page(
     proposal_id: str | None = None, form: NoteForm | None = None, *, status: int = 200, problem: tuple[str, str] | None = None
 ) -> ResponseReturnValue:
     person = access.viewer()
-    unknown = inbox.queue(person.user, state=arcs.OUTCOME_UNKNOWN, limit=100)
-    held = inbox.queue(person.user, state=arcs.HELD, limit=100)
+    unknown = inbox.queue(person.user, state=arcs.OUTCOME_UNKNOWN, limit=AT_ONCE, cursor=request.args.get("cursor") or None)
+    held = inbox.queue(person.user, state=arcs.HELD, limit=AT_ONCE, cursor=request.args.get("held") or None)
     whole = {item.id: cards.card(item.id) for item in (*unknown.items, *held.items)}
     forms = {item.id: OutcomeForm(formdata=None) for item in unknown.items} | {item.id: NoteForm(formdata=None) for item in held.items}
     if proposal_id in forms and form is not None and type(form) is type(forms[proposal_id]):

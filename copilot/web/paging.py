@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Select, and_, or_
@@ -39,8 +39,9 @@ def _read(cursor: str) -> tuple[datetime, str]:
     try:
         at, _, last = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition("|")
         moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None or not last:
+        if moment.tzinfo is None or not last or "\0" in last:
             raise ValueError(cursor)
-    except (ValueError, binascii.Error) as error:
+        moment = moment.astimezone(UTC)  # which the first and last day of the calendar may not survive
+    except (ValueError, OverflowError, binascii.Error) as error:
         raise BadInput("That page link is no longer valid; start again from the first page.") from error
     return moment, last

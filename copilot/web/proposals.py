@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from copilot import jobs
 from copilot.db import transaction
 from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused
-from copilot.gate import tools
+from copilot.gate import facts, tools
 from copilot.review import cards, decisions, entitlement, inbox
 from copilot.web import access
 from copilot.web.forms import ApproveForm, NoteForm, RejectForm
@@ -105,10 +105,14 @@ def card_page(proposal_id: str, *, status: int = 200, problem: tuple[str, str] |
     shown = cards.card(proposal_id)
     rejecting = forms.get("reject") or RejectForm(formdata=None)
     rejecting.seen.data = shown.digest  # always that of what this page shows
+    tool, standing = tools.current().find(shown.tool), entitlement.standing(cards.find(proposal_id), person.user)
     context = {
         "card": shown,
-        "tool": tools.current().find(shown.tool),
-        "standing": entitlement.standing(cards.find(proposal_id), person.user),
+        "tool": tool,
+        "standing": standing,
+        # Saying no needs no tool: what can never run any more must not wait for its deadline.
+        "may_refuse": standing.may_decide
+        or (tool is None and entitlement.person_refusal(facts.snapshot(proposal_id), person.user) is None),
         "problem": problem,
         "approve": ApproveForm(formdata=None, seen=shown.digest),
         "reject": rejecting,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from copilot import jobs
 from copilot.agents import intake, runs
 from copilot.db import db, transaction
 from copilot.errors import Conflict, NotFound
-from copilot.models import Decision, Proposal, Run, Step
+from copilot.models import Decision, Proposal, Run, Step, Ticket
 from copilot.review import inbox
 from copilot.web import access
 from copilot.web.forms import PlainForm
@@ -46,10 +47,21 @@ def show(run_id: str) -> ResponseReturnValue:
 
 @bp.get("/escalations")
 def escalations() -> ResponseReturnValue:
-    """Runs that need a person: the agent stopped, said why, and the ticket is still open."""
+    """What needs a person: runs whose agent stopped and said why, and tickets that no agent works on."""
     statement = inbox.needing_people().options(selectinload(Run.agent), selectinload(Run.ticket))
     page = keyset(statement, Run.created_at, Run.id, cursor=request.args.get("cursor"), limit=25)
-    return render_template("runs/escalations.html", page=page, form=PlainForm())
+    return render_template("runs/escalations.html", page=page, form=PlainForm(), unattended=unattended())
+
+
+def unattended(limit: int = 50) -> Sequence[Ticket]:
+    """Open tickets that no agent ever took up, such as those that came while none was drafting; the longest waiting first."""
+    statement = (
+        select(Ticket)
+        .where(Ticket.status.in_(("open", "pending")), ~select(Run.id).where(Run.ticket_id == Ticket.id).exists())
+        .order_by(Ticket.created_at, Ticket.id)
+        .limit(limit)
+    )
+    return db.session.scalars(statement).all()
 
 
 @bp.post("/runs/<run_id>/again")
