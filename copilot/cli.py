@@ -103,7 +103,7 @@ def web(host: str, port: int) -> None:
 
     ready.check(ready.WEB)
     with supervisor.listening(host, port) as listener:
-        process.serve(listener.fileno())
+        process.serve(listener.detach())  # gunicorn closes it
 
 
 @main.command()

@@ -415,6 +415,18 @@ def test_up_serves_and_leaves_nobody_behind_when_it_is_killed(tmp_path: Path) ->
         wait(lambda: not any(lives(pid) for pid in everybody))
 
 
+def test_web_alone_serves_and_ends_without_complaint(environ: dict[str, str], tmp_path: Path) -> None:
+    with supervisor.listening("127.0.0.1", 0) as free:
+        port = free.getsockname()[1]
+    log = tmp_path / "log"
+    given = {"PATH": os.environ["PATH"], **environ}
+    with children.running(children.start([*COMMAND, "web", "--port", str(port)], log=log, environ=given)) as web:
+        wait(lambda: supervisor._answers(f"http://127.0.0.1:{port}/healthz"), seconds=30)
+        web.terminate()
+        assert web.wait(15) == 0
+    assert "Traceback" not in log.read_text()
+
+
 def test_the_secret_key_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SECRET_KEY", raising=False)
     first = supervisor._secret_key(tmp_path)
