@@ -15,7 +15,6 @@ import redis
 import rq
 from rq.serializers import JSONSerializer
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 
 from copilot import config
@@ -28,13 +27,14 @@ from copilot.errors import BadInput, Conflict, CopilotError, DuplicateIntent, No
 from copilot.gate import arcs
 from copilot.gateway import adapters, limits, reads, refusals, sweeper, writes
 from copilot.live import events
-from copilot.models import Heartbeat, Proposal
+from copilot.models import Proposal
 from copilot.notify import outbox
 from copilot.review import edits, proposals
 
 logger = logging.getLogger(__name__)
 
 QUEUE_OF = {"draft": "draft", "execute": "execute", "look_up": "execute", "deliver": "upkeep", "roll_up": "upkeep"}
+assert set(QUEUE_OF.values()) == set(config.QUEUES), "every queue has a job"
 SETTLE_TRIES = 5
 
 _queues: dict[str, rq.Queue] = {}
@@ -303,7 +303,5 @@ def _sweep_intents() -> None:
 
 def beat(name: str, kind: str) -> None:
     """Leave a sign of life of this process."""
-    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
     with transaction():
-        row = dialect.insert(Heartbeat).values(name=name[:100], kind=kind, at=database.now())
-        db.session.execute(row.on_conflict_do_update(index_elements=["name"], set_={"at": row.excluded.at, "kind": row.excluded.kind}))
+        holders.beat(name, kind)

@@ -1,4 +1,4 @@
-"""One holder at a time for the jobs that must not run twice at once (sequencing, sweeping)."""
+"""What processes tell each other through the database: who holds a job that must not run twice at once, and who lives."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from sqlalchemy import or_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from copilot.db import db, now
-from copilot.models import Holder
+from copilot.models import Heartbeat, Holder
 
 _holders: Any = Holder.__table__
+_heartbeats: Any = Heartbeat.__table__
 
 
 def hold(job: str, holder: str, seconds: float) -> bool:
@@ -30,6 +31,15 @@ def hold(job: str, holder: str, seconds: float) -> bool:
         where=or_(_holders.c.holder == holder, _holders.c.until <= moment),
     ).returning(_holders.c.job)
     return db.session.execute(taken).first() is not None
+
+
+def beat(name: str, kind: str) -> None:
+    """Write down that this process lives."""
+    insert = postgresql.insert if db.engine.dialect.name == "postgresql" else sqlite.insert
+    row = insert(_heartbeats).values(name=name[:100], kind=kind, at=now())
+    db.session.execute(
+        row.on_conflict_do_update(index_elements=[_heartbeats.c.name], set_={"at": row.excluded.at, "kind": row.excluded.kind})
+    )
 
 
 def me() -> str:
