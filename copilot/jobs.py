@@ -34,7 +34,6 @@ from copilot.review import edits, proposals
 logger = logging.getLogger(__name__)
 
 QUEUE_OF = {"draft": "draft", "execute": "execute", "look_up": "execute", "deliver": "upkeep", "roll_up": "upkeep"}
-assert set(QUEUE_OF.values()) == set(config.QUEUES), "every queue has a job"
 SETTLE_TRIES = 5
 
 _queues: dict[str, rq.Queue] = {}
@@ -246,7 +245,7 @@ def sweep() -> None:
     with transaction():
         if not holders.hold("sweep", holders.me(), 30):
             return
-    for step in (_sweep_runs, _sweep_lapsed, _sweep_approved, _sweep_unknown, _sweep_waiting, _sweep_intents):
+    for step in (_sweep_runs, _sweep_lapsed, _sweep_approved, _sweep_unknown, _sweep_waiting):
         try:
             step()
         except Exception:
@@ -288,17 +287,13 @@ def _sweep_unknown() -> None:
 
 def _sweep_waiting() -> None:
     with transaction():
+        sweeper.forget_intents()
         due = sweeper.due()
     for proposal_id in due:
         with transaction():
             ended = sweeper.remind_or_expire(proposal_id)
         if ended is not None:
             proposal_changed(proposal_id)
-
-
-def _sweep_intents() -> None:
-    with transaction():
-        sweeper.forget_intents()
 
 
 def beat(name: str, kind: str) -> None:
