@@ -261,9 +261,7 @@ def _sweep_runs() -> None:
 
 
 def _sweep_lapsed() -> None:
-    with transaction():
-        lapsed = sweeper.lapsed()
-    for proposal_id in lapsed:
+    for proposal_id in sweeper.lapsed():
         with transaction():
             changed = sweeper.lapse(proposal_id)
         if changed is not None:
