@@ -27,6 +27,8 @@ from tests.support import children, crowd, invariants, work, workers
 from tests.support.ledger import Ledger
 from tests.support.people import People
 
+pytestmark = pytest.mark.timeout(300)
+
 Start = Callable[..., subprocess.Popen[bytes]]
 
 
@@ -127,7 +129,9 @@ def test_workers_killed_at_random_while_redis_is_emptied(
     running = [start(1), start(2)]
     for _ in range(3):
         done = len(book.effects())
-        workers.until(lambda done=done: len(book.effects()) > done or len(book.effects()) == len(ids))
+        workers.until(
+            lambda done=done: len(book.effects()) > done or len(book.effects()) == len(ids) or jobs.sweep() or clock.advance(seconds=1)
+        )
         time.sleep(chance.random() / 5)
         victim = chance.randrange(2)
         running[victim].kill()
@@ -141,7 +145,7 @@ def test_workers_killed_at_random_while_redis_is_emptied(
         clock.advance(seconds=6)
         return not invariants.stuck(book) and {work.state(i) for i in ids} <= {"SUCCEEDED", "OUTCOME_UNKNOWN"}
 
-    workers.until(quiet, seconds=60, every=0.2)
+    workers.until(quiet, seconds=150, every=0.2)
     invariants.check(book)
     unknown = {work.row(i).tool for i in ids if work.state(i) == "OUTCOME_UNKNOWN"}
     assert unknown <= {"pay_opaque", "pay_lookup"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import select
 
 from copilot import jobs
 from copilot.db import db
+from copilot.gate import policy
 from copilot.models import Budget
 from tests.support import crowd, invariants, work
 from tests.support.ledger import Ledger
@@ -43,13 +45,16 @@ def test_what_failed_gives_its_share_back(agent: str, people: People, book: Ledg
     invariants.check(book)
 
 
-def test_a_count_per_customer_is_the_customers_own(agent: str, people: People, book: Ledger) -> None:
-    one, other = work.ticket("c1"), work.ticket("c2")
-    for number in range(6):
+@pytest.mark.parametrize("by_ticket", [True, False])
+def test_a_count_per_customer_is_the_customers_own(agent: str, people: People, book: Ledger, by_ticket: bool) -> None:
+    """With a ticket it is the ticket's customer; without one, whose target it is."""
+    rules = tuple(replace(rule, limit=3) if rule.id == "per-customer" else rule for rule in policy.current().budget_rules)
+    policy.install(replace(policy.current(), budget_rules=rules))
+    one, other = (work.ticket("c1"), work.ticket("c2")) if by_ticket else (None, None)
+    for _ in range(3):
         proposal_id = work.propose(agent, ticket_id=one, account="c1/main")
-        if number < 5:
-            work.approve(proposal_id, people.ana)
-            jobs.execute(proposal_id)
-    assert work.row(proposal_id).verdict["rule"] == "per-customer"
+        work.approve(proposal_id, people.ana)
+        jobs.execute(proposal_id)
+    assert work.row(work.propose(agent, ticket_id=one, account="c1/other")).verdict["rule"] == "per-customer"
     assert work.state(work.propose(agent, ticket_id=other, account="c2/main")) == "PENDING"
     invariants.check(book)

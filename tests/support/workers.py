@@ -16,9 +16,17 @@ from tests.support import ROOT, children
 
 def start(environ: Mapping[str, str], folder: Path, *, queue: str = "execute", number: int = 1) -> subprocess.Popen[bytes]:
     """Start one worker process on one queue."""
+    return _process(environ, folder / f"{queue}-{number}.log", "copilot.processes.worker", queue, str(number))
+
+
+def clock(environ: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    """Start the clock: without it a doorbell nobody heard stays unheard."""
+    return _process(environ, folder / "clock.log", "copilot.processes.clock")
+
+
+def _process(environ: Mapping[str, str], log: Path, module: str, *words: str) -> subprocess.Popen[bytes]:
     own = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    command = [sys.executable, "-W", "error::ResourceWarning", "-m", "copilot.processes.worker", queue, str(number)]
-    return children.start(command, log=folder / f"{queue}-{number}.log", environ=own | environ, cwd=ROOT)
+    return children.start([sys.executable, "-m", module, *words], log=log, environ=own | environ, cwd=ROOT)
 
 
 @contextmanager
@@ -31,7 +39,7 @@ def serving(module: str, folder: Path, *options: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{json.loads(log.read_text().splitlines()[0])['port']}"
 
 
-def until(what: Callable[[], object], *, seconds: float = 30, every: float = 0.05) -> None:
+def until(what: Callable[[], object], *, seconds: float = 60, every: float = 0.05) -> None:
     """Wait until it is true; fails plainly when it never is."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
