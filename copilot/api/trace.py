@@ -127,7 +127,8 @@ def show_trace(proposal_id: str) -> Response:
         run=_run(proposal.run_id) if proposal.run_id else None,
         versions=[_version(row) for row in _rows(select(ProposalVersion).filter_by(**of).order_by(ProposalVersion.version))],
         decisions=[
-            VerdictAnswer.model_validate(row) for row in _rows(select(Decision).filter_by(**of).order_by(Decision.created_at, Decision.id))
+            VerdictAnswer.model_validate(row)
+            for row in _rows(select(Decision).filter_by(**of).order_by(Decision.version, Decision.created_at, Decision.id))
         ],
         executions=[ExecutionAnswer.model_validate(row) for row in _rows(select(Execution).filter_by(**of).order_by(Execution.fence))],
         events=[_event(row) for row in _rows(select(AuditEvent).where(AuditEvent.subject.in_(subjects)).order_by(AuditEvent.id))],

@@ -73,7 +73,9 @@ class Proposal(Base):
     ticket: Mapped[Ticket | None] = relationship()
     run: Mapped[Run | None] = relationship()
     versions: Mapped[list[ProposalVersion]] = relationship(back_populates="proposal", order_by="ProposalVersion.version")
-    decisions: Mapped[list[Decision]] = relationship(back_populates="proposal", order_by="Decision.created_at, Decision.id")
+    decisions: Mapped[list[Decision]] = relationship(
+        back_populates="proposal", order_by="Decision.version, Decision.created_at, Decision.id"
+    )
     executions: Mapped[list[Execution]] = relationship(back_populates="proposal", order_by="Execution.fence")
 
 

@@ -249,7 +249,7 @@ def _already(proposal: Proposal) -> str:
         select(User.name, Decision.automatic)
         .outerjoin(User, User.id == Decision.reviewer_id)
         .where(Decision.proposal_id == proposal.id)
-        .order_by(Decision.created_at.desc())
+        .order_by(Decision.version.desc(), Decision.created_at.desc())
     ).first()
     by = "" if last is None else " automatically" if last[1] else f" by {last[0]}" if last[0] else ""
     words = {
