@@ -20,6 +20,7 @@ export function watch(form) {
   };
   form.addEventListener("input", show);
   form.addEventListener("input", (event) => { if (event.target.checkValidity?.()) event.target.removeAttribute("aria-invalid"); });
+  show(); // what was typed before this script was there counts too
 }
 
 function words(input, value) {
