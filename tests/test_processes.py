@@ -88,12 +88,12 @@ def test_a_child_that_crashes_is_started_again(kin: Family) -> None:
     assert child.process is not None
     first = child.process.pid
     os.kill(first, signal.SIGKILL)
-    assert kin.until(lambda: child.alive and child.process is not None and child.process.pid != first, seconds=10)
+    assert kin.until(lambda: child.alive and child.process is not None and child.process.pid != first, seconds=30)
 
 
 def test_a_child_that_keeps_crashing_waits_longer_each_time(kin: Family) -> None:
     child = kin.start(Child("crasher", python("raise SystemExit(3)")))
-    kin.until(lambda: child.failures >= 4, seconds=10)
+    kin.until(lambda: child.failures >= 4, seconds=30)
     assert child.again_at is not None
     assert child.again_at - time.monotonic() > 1
 
@@ -101,13 +101,13 @@ def test_a_child_that_keeps_crashing_waits_longer_each_time(kin: Family) -> None
 def test_what_a_child_says_is_passed_on_behind_its_name(kin: Family, lines: list[tuple[str, str]]) -> None:
     child = Child("speaker", python("import sys; print('out'); print('err', file=sys.stderr)"), once=True)
     kin.start(child)
-    kin.until(lambda: not child.alive, seconds=10)
+    kin.until(lambda: not child.alive, seconds=30)
     kin.drain()
     assert sorted(lines) == [("speaker", "err"), ("speaker", "out")]
 
 
 def test_a_task_gives_back_its_output_and_exit_code(kin: Family, lines: list[tuple[str, str]]) -> None:
-    assert kin.task(Child("task", python("print('a'); print('b'); raise SystemExit(4)")), seconds=10) == (4, "a\nb")
+    assert kin.task(Child("task", python("print('a'); print('b'); raise SystemExit(4)")), seconds=30) == (4, "a\nb")
     assert lines == []
 
 
@@ -121,14 +121,14 @@ def test_a_task_that_takes_too_long_is_ended(kin: Family) -> None:
 def test_an_announced_port_is_kept_for_the_next_start(kin: Family) -> None:
     code = "import json,sys,time; print(json.dumps({'port': int(sys.argv[1]) or 4711}), flush=True); time.sleep(60)"
     child = Child("shop", lambda port: [sys.executable, "-S", "-c", code, str(port)], announces=True)
-    assert kin.announced(child, seconds=10) == 4711
+    assert kin.announced(child, seconds=30) == 4711
     assert child.command(child.port)[-1] == "4711"
 
 
 def test_whoever_ignores_the_request_to_end_is_killed_after_its_grace(kin: Family) -> None:
     code = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     child = kin.start(Child("deaf", python(code), grace=0.3))
-    kin.until(lambda: child.last == "deaf", seconds=10)
+    kin.until(lambda: child.last == "deaf", seconds=30)
     began = time.monotonic()
     kin.stop()
     assert not child.alive
@@ -141,7 +141,7 @@ def test_later_ranks_end_first(kin: Family, lines: list[tuple[str, str]]) -> Non
         "signal.signal(signal.SIGTERM, bye); print('up', flush=True); time.sleep(60)"
     )
     early, late = (kin.start(Child(name, python(code), order=order)) for name, order in (("early", 0), ("late", 1)))
-    kin.until(lambda: early.last == late.last == "up", seconds=10)
+    kin.until(lambda: early.last == late.last == "up", seconds=30)
     kin.stop()
     assert [name for name, line in lines if line == "bye"] == ["late", "early"]
 
@@ -335,7 +335,7 @@ def test_a_stranger_learns_none_of_our_secrets(kin: Family, monkeypatch: pytest.
         monkeypatch.setenv(name, "ours")
     code = "import json, os; print(json.dumps(dict(os.environ)))"
     child = Child("guest", python(code), environ={"COPILOT_SHOP_URL": "its own"}, stranger=True)
-    seen = json.loads(kin.task(child, seconds=10)[1])
+    seen = json.loads(kin.task(child, seconds=30)[1])
     assert seen["COPILOT_SHOP_URL"] == "its own"
     assert "PATH" in seen
     assert "ours" not in seen.values()
@@ -423,7 +423,7 @@ def test_web_alone_serves_and_ends_without_complaint(environ: dict[str, str], tm
     with children.running(children.start([*COMMAND, "web", "--port", str(port)], log=log, environ=given)) as web:
         wait(lambda: supervisor._answers(f"http://127.0.0.1:{port}/healthz"), seconds=30)
         web.terminate()
-        assert web.wait(15) == 0
+        assert web.wait(60) == 0
     assert "Traceback" not in log.read_text()
 
 

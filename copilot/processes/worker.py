@@ -21,7 +21,6 @@ from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
-from rq.worker import WorkerStatus
 
 from copilot import config, jobs
 from copilot.app import create_app
@@ -57,17 +56,26 @@ class Worker(SimpleWorker):
 
     def __init__(self, queue: Queue, *, app: Flask, stop: Stop, **options: Any) -> None:
         super().__init__([queue], **options)
-        self._app, self._ending = app, stop
+        self._app, self._ending, self._at_work = app, stop, False
 
     def perform_job(self, job: Job, queue: Queue, execution: Any) -> bool:
         """Run one job in a context of its own, so that it sees a fresh session and leaves none behind."""
-        with self._app.app_context():
-            return super().perform_job(job, queue, execution)
+        self._at_work = True
+        try:
+            with self._app.app_context():
+                return super().perform_job(job, queue, execution)
+        finally:
+            self._at_work = False
+            if self._ending.asked:  # RQ would first wait for a Redis that may be gone
+                raise StopRequested
 
     def request_stop(self, signum: int, frame: Any) -> None:  # noqa: ARG002 -- a signal handler takes both
-        """Finish the job in hand, then end. Unlike RQ's own, it asks Redis nothing: that may be why we are to stop."""
+        """Finish the job in hand, then end. Unlike RQ's own, it asks Redis nothing: that may be why we are to stop.
+
+        Nor does it ask RQ's state, which stays "busy" when Redis dies at the end of a job.
+        """
         self._ending.ask()
-        if self.get_state() != WorkerStatus.BUSY:
+        if not self._at_work:
             raise StopRequested
         self._stop_requested = True
 
