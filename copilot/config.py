@@ -48,6 +48,8 @@ class Settings:
     trusted_proxies: int
     toolkits: tuple[str, ...]
     policy_dir: Path | None
+    tools_file: Path | None
+    outbound_allow: tuple[str, ...]
     slack_webhook_url: str | None
     clock_offset: timedelta
     demo: bool
@@ -89,6 +91,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         trusted_proxies=_count("COPILOT_TRUSTED_PROXIES", env.get("COPILOT_TRUSTED_PROXIES", "0")),
         toolkits=_toolkits(env.get("COPILOT_TOOLKITS", "")),
         policy_dir=policy_dir,
+        tools_file=Path(env["COPILOT_TOOLS_FILE"]).expanduser().resolve() if "COPILOT_TOOLS_FILE" in env else None,
+        outbound_allow=tuple(part.strip() for part in env.get("COPILOT_OUTBOUND_ALLOW", "").split(",") if part.strip()),
         slack_webhook_url=_http("SLACK_WEBHOOK_URL", env.get("SLACK_WEBHOOK_URL")),
         clock_offset=_offset(env.get("COPILOT_CLOCK_OFFSET"), demo),
         demo=demo,

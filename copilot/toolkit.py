@@ -97,7 +97,8 @@ class Preview:
     """What an operator should know before the call, read by the tool itself and never by the model.
 
     `consequence` is one plain sentence; `before` and `after` hold the values that change, by label; `facts` are
-    further labelled values; `customer_id` is whose target this is, for ownership policies.
+    further labelled values; `customer_id` is whose target this is, for ownership policies; `known` are further facts
+    for policies, typed by the tool's own `known=` schema.
     """
 
     consequence: str
@@ -105,6 +106,7 @@ class Preview:
     after: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     customer_id: str | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,10 @@ class Tool:
     undo: Callable[..., Any] | None = None
     model: type[BaseModel] | None = None
     takes_call: bool = False
+    known: Mapping[str, Any] | None = None
+    concurrency: int | None = None
+    max_bytes: int | None = None
+    source: str = "python"
 
     @property
     def honours_key(self) -> bool:
@@ -207,7 +213,8 @@ class Toolbox:
         """Register one tool. `timeout`, `key_lifetime` and `window` are seconds.
 
         `idempotency` is a set of `key` (repeats under one key have one effect, for `key_lifetime` seconds) and
-        `lookup` (the tool can be asked whether a key was done). Raises ToolDefinitionError with what to change.
+        `lookup` (the tool can be asked whether a key was done). `known` is the JSON Schema of the facts its previews
+        tell policies. Raises ToolDefinitionError with what to change.
         """
         model, takes_call, from_hints = _signature(name, function)
         promises = frozenset(idempotency)
@@ -243,6 +250,7 @@ class Toolbox:
 
 
 _HOOKS = frozenset({"amount", "target", "payee", "business_key", "lookup", "revision", "preview", "simulate", "undo"})
+_LIMITS = frozenset({"known", "concurrency", "max_bytes", "source"})
 
 
 def _check(
@@ -266,7 +274,8 @@ def _check(
         "a tool that can be looked up gives lookup=": ("lookup" in promises) != (hooks.get("lookup") is not None),
         "timeout is a positive number of seconds, at most 60": not 0 < timeout <= 60,
         "window is a positive number of seconds": window <= 0,
-        f"unknown options: {', '.join(sorted(set(hooks) - _HOOKS))}": not set(hooks) <= _HOOKS,
+        "concurrency is how many calls may run at once, at least 1": hooks.get("concurrency") is not None and hooks["concurrency"] < 1,
+        f"unknown options: {', '.join(sorted(set(hooks) - _HOOKS - _LIMITS))}": not set(hooks) <= _HOOKS | _LIMITS,
     }
     for problem, present in problems.items():
         if present:

@@ -1,6 +1,7 @@
-"""Every table, grouped by story: people, work, record, control."""
+"""Every table, grouped by story: people, work, record, control, gate."""
 
 from copilot.models.control import Budget, Grant, GrantChange, Heartbeat, Holder, Notification, Reservation, Rule, Switch
+from copilot.models.gate import Breaker, Change, OutboundCall, PolicyVersion, Rate, ToolPin, Verdict
 from copilot.models.people import ApiToken, User, UserSession
 from copilot.models.record import AuditEvent, Decision, Execution, Feedback, Proposal, ProposalVersion
 from copilot.models.work import Agent, Customer, Message, Run, Step, Ticket
@@ -9,7 +10,9 @@ __all__ = [
     "Agent",
     "ApiToken",
     "AuditEvent",
+    "Breaker",
     "Budget",
+    "Change",
     "Customer",
     "Decision",
     "Execution",
@@ -20,14 +23,19 @@ __all__ = [
     "Holder",
     "Message",
     "Notification",
+    "OutboundCall",
+    "PolicyVersion",
     "Proposal",
     "ProposalVersion",
+    "Rate",
     "Reservation",
     "Rule",
     "Run",
     "Step",
     "Switch",
     "Ticket",
+    "ToolPin",
     "User",
     "UserSession",
+    "Verdict",
 ]

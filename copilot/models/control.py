@@ -85,7 +85,7 @@ class Switch(Base):
 
 
 class Rule(Base):
-    """A second-person rule an admin switched off by name. No row: the rule holds."""
+    """A second-person rule that an admin made differ from its default. No row: the default holds."""
 
     __tablename__ = "rules"
 

@@ -62,6 +62,11 @@ class Proposal(Base):
     escalated: Mapped[int] = mapped_column(default=0)  # how many of the unknown-outcome escalations went out
     outcome: Mapped[dict[str, Any] | None] = mapped_column(Json)  # what the tool or a person said happened
     provider_id: Mapped[str | None] = mapped_column(String(200))
+    session: Mapped[str] = mapped_column(
+        String(200), default=""
+    )  # what a session's budget counts: the run, or an outside agent's work on a ticket
+    tainted: Mapped[bool] = mapped_column(default=True)  # its author had read customer-written text
+    token_scopes: Mapped[list[str] | None] = mapped_column(Json)  # of the access token it came with; None: no narrower than the agent
     request_key: Mapped[str | None] = mapped_column(String(200), unique=True)  # agent id + Idempotency-Key of the API, or run + tool call
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

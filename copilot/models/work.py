@@ -28,11 +28,15 @@ class Agent(Base):
     owner_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
     scopes: Mapped[list[str]]
     secret_hash: Mapped[str] = mapped_column(String(64))  # SHA-256 of a 256-bit random secret
+    previous_hash: Mapped[str | None] = mapped_column(String(64))  # the secret before, which still works until `previous_until`
+    previous_until: Mapped[datetime | None]
+    team: Mapped[str | None] = mapped_column(String(64))  # whose budgets it draws on, and a fact for policies
     enabled: Mapped[bool] = mapped_column(default=True)
     drafts: Mapped[bool] = mapped_column(default=False)  # whether new tickets are given to it
     instructions: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime]
     rotated_at: Mapped[datetime | None]
+    disabled_at: Mapped[datetime | None]
 
     owner: Mapped[User] = relationship()
 
