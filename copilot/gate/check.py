@@ -7,7 +7,7 @@ not run. The verdict classes have no `__bool__`, so that a truth test can never 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -30,11 +30,12 @@ class Request:
     target: str | None = None
     target_customer: str | None = None
     confidence: float | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)  # what the tool itself tells the policies
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything the rules may know, loaded beforehand. `local` is the moment in the installation's time zone."""
+    """Everything the rules may know, loaded beforehand. `local` is the moment in the region's time zone."""
 
     local: datetime
     agent_id: str
@@ -42,12 +43,20 @@ class Facts:
     agent_enabled: bool
     scopes: tuple[str, ...]
     level: str
+    agent_team: str = ""
     switches: frozenset[str] = frozenset()
     region: str = ""
     channel: str = ""
     ticket_status: str = ""
+    ticket: str | None = None  # its external id
     ticket_customer: str | None = None
+    ticket_hours: int | None = None  # whole hours since it came in
+    customer_days: int | None = None  # whole days since we first heard of the customer
+    customer_tickets: int | None = None  # open ones, this one included
+    business_hours: bool = False
+    tainted: bool = True  # whoever wrote this had read customer-written text
     charges: tuple[tuple[Charge, int], ...] = ()  # what it would draw, and what the window has used already
+    used: Mapping[str, int] = field(default_factory=dict)  # by budget or measure: what its current window holds
     recheck: bool = False  # inside the claim, where the kill switch stops everything and reservations are exact
 
 
