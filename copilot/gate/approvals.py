@@ -2,7 +2,8 @@
 
 The requester and the agent's owner never approve. Save-and-approve counts as one approval by the editor; it
 suffices where one is asked for, unless the edit raised the amount or moved target or payee, which always needs
-another person. An admin may switch a second-person rule off by name.
+another person. Changes of policies, of agents' scopes and of autonomy may need a second person too. An admin may
+switch each of these rules off or on by name; a rule in `DEFAULT_OFF` holds only once somebody switched it on.
 """
 
 from __future__ import annotations
@@ -12,10 +13,17 @@ from dataclasses import dataclass
 
 TWO_PEOPLE = "two-people"
 OTHER_THAN_EDITOR = "other-than-editor"
+POLICY_SECOND_PERSON = "policy-second-person"
+SCOPES_SECOND_PERSON = "scopes-second-person"
+AUTONOMY_SECOND_PERSON = "autonomy-second-person"
 RULES = {
     TWO_PEOPLE: "Actions above the policy's threshold need two different people.",
     OTHER_THAN_EDITOR: "An edit that raises the amount or changes target or payee needs another person than the editor.",
+    POLICY_SECOND_PERSON: "A version of the policies is published by somebody else than its author.",
+    SCOPES_SECOND_PERSON: "An agent is given more than it may use today only when a second person confirms it.",
+    AUTONOMY_SECOND_PERSON: "An action is allowed to run alone only when a second person confirms it.",
 }
+DEFAULT_OFF = frozenset({AUTONOMY_SECOND_PERSON})
 
 REASONS = {
     "wrong_action": "Wrong action",

@@ -68,24 +68,31 @@ def release(scope: str, *, by: User, reason: str) -> None:
 
 
 def rules_off() -> frozenset[str]:
-    """Names of the second-person rules that are switched off."""
-    return frozenset(db.session.scalars(select(Rule.name)))
+    """Names of the second-person rules that do not hold now: a row says that a rule differs from its default."""
+    return approvals.DEFAULT_OFF ^ frozenset(db.session.scalars(select(Rule.name)))
+
+
+def holds(name: str) -> bool:
+    """Whether this second-person rule holds now."""
+    return name not in rules_off()
 
 
 def set_rule(name: str, *, on: bool, by: User, reason: str) -> None:
-    """Switch a second-person rule on or off by name; admins only."""
+    """Switch a second-person rule on or off by name; admins only. Idempotent."""
     if by.role != "admin" or not by.active:
         raise NotEntitled("Only an admin may change a second-person rule.", rule="admin-only")
     if name not in approvals.RULES:
         raise BadInput(f"There is no rule called {name[:60]!r}.", problems={"name": "is no rule"})
     reason = _reason(reason)
     present = db.session.get(Rule, name)
-    if on and present is not None:
+    differs = on == (name in approvals.DEFAULT_OFF)
+    if present is not None and not differs:
         db.session.delete(present)
-        log.append("rule.changed", name, on=True, by=by.id)
-    elif not on and present is None:
+    elif present is None and differs:
         db.session.add(Rule(name=name, changed_by=by.id, reason=reason, changed_at=database.now()))
-        log.append("rule.changed", name, on=False, by=by.id)
+    else:
+        return
+    log.append("rule.changed", name, on=on, by=by.id)
 
 
 def entitled_people() -> int:
