@@ -12,7 +12,7 @@ from flask import Flask
 from sqlalchemy import event, select
 
 from copilot import db as database
-from copilot.autonomy import evidence, grants
+from copilot.autonomy import board, evidence, grants
 from copilot.db import db, new_id, transaction
 from copilot.errors import BadInput, NotEntitled, NotFound, Refused
 from copilot.models import AuditEvent, Decision, Grant, GrantChange, Notification, Proposal
@@ -104,7 +104,7 @@ def test_a_change_is_history_and_an_event_with_its_evidence(app: Flask, agent: s
     earn(agent, people)
     put(agent, people, "auto", reason="  fifty-two in a row  ")
     put(agent, people, "auto")  # already there: nothing happens
-    (change,) = grants.history(agent, TOOL)
+    (change,) = board.history(agent, TOOL)
     assert (change.before, change.after, change.by, change.reason) == ("suggest", "auto", "Bo", "fifty-two in a row")
     (found,) = events()
     assert (found["subject"], found["tool"], found["before"], found["after"], found["by"]) == (
@@ -138,7 +138,7 @@ def test_off_and_back_needs_no_evidence(app: Flask, agent: str, people: People) 
     assert level(agent) == "off"
     put(agent, people, "suggest", reason="")
     assert level(agent) == "suggest"
-    assert [change.after for change in grants.history(agent, TOOL)] == ["suggest", "off"]
+    assert [change.after for change in board.history(agent, TOOL)] == ["suggest", "off"]
 
 
 def test_what_is_not_there_yet_or_makes_no_sense_is_refused_in_words(app: Flask, agent: str, people: People) -> None:
@@ -209,7 +209,7 @@ def test_a_bad_sign_takes_it_back_once_and_tells_people(app: Flask, agent: str, 
     assert fall(agent, proposal_id=proposal)
     assert not fall(agent, proposal_id=proposal)
     assert level(agent) == "suggest"
-    change = grants.history(agent, TOOL)[0]
+    change = board.history(agent, TOOL)[0]
     assert (change.by, change.reason) == (None, "Back to suggest by itself: an automatic action failed.")
     last = events()[-1]
     assert (last["before"], last["after"], last["by"], last["why"], last["proposal"]) == ("auto", "suggest", None, "failed", proposal)
@@ -261,7 +261,7 @@ def test_a_second_pair_of_eyes_finds_what_nobody_took_back(app: Flask, agent: st
 def test_the_board_has_a_card_for_each_action_an_agent_may_propose(app: Flask, agent: str, people: People) -> None:
     earn(agent, people, 3)
     put(agent, people, "off", reason="a pause")
-    cards = grants.board()
+    cards = board.cards()
     assert [card.tool for card in cards] == sorted(tools.WRITES)
     card = next(card for card in cards if card.tool == TOOL)
     assert (card.agent, card.level, card.measures.count, card.risk) == ("refund-desk", "off", 3, "medium")
@@ -274,16 +274,16 @@ def test_the_board_has_a_card_for_each_action_an_agent_may_propose(app: Flask, a
 def test_the_board_asks_the_database_a_bounded_number_of_times(app: Flask, agent: str, people: People) -> None:
     asked: list[str] = []
     event.listen(db.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
-    cards = grants.board()
+    cards = board.cards()
     few = len(asked)
     earn(agent, people, 5)
     asked.clear()
-    assert len(grants.board()) == len(cards)
+    assert len(board.cards()) == len(cards)
     assert len(asked) <= few <= 3 * len(cards) + 4
 
 
 def test_a_grant_of_a_disabled_agent_is_not_on_the_board(app: Flask, agent: str, people: People) -> None:
     with transaction():
         db.session.execute(database.db.update(grants.Agent).values(enabled=False))
-    assert grants.board() == []
+    assert board.cards() == []
     assert db.session.execute(select(Grant)).all() == []

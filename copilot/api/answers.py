@@ -177,11 +177,12 @@ class ActionsAnswer(_Answer):
 
 
 class LevelAnswer(_Answer):
-    """The level in force now."""
+    """The level in force now; `waiting` is the change that a second person has to confirm before the wished one holds."""
 
     agent_id: str
     tool: str
     level: str
+    waiting: str | None = None
 
 
 def reply(answer: BaseModel, status: int = 200) -> Response:

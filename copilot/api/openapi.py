@@ -69,7 +69,7 @@ ROUTES = (
     Route("get", "/actions", "listActions", "How much each agent does alone with each tool, and on what evidence.", _BOTH,
           answers.ActionsAnswer, _DONE),
     Route("put", "/actions/{agent}/{tool}/level", "setLevel", "Set a level; 409 names the evidence that is missing.", _P,
-          answers.LevelAnswer, _DONE, body=bodies.LevelBody, problems=_CHANGED),
+          answers.LevelAnswer, _DONE | {202: "Kept until a second person confirms it."}, body=bodies.LevelBody, problems=_CHANGED),
 )  # fmt: skip
 
 _WHO: dict[str, tuple[dict[str, list[str]], ...]] = {_A: ({"agent": []},), _P: ({"person": []},), _BOTH: ({"agent": []}, {"person": []})}

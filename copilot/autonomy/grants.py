@@ -6,8 +6,7 @@ an audit event.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -19,13 +18,16 @@ from copilot.autonomy import evidence as record
 from copilot.autonomy import ladder, slo
 from copilot.db import db, new_id, now
 from copilot.errors import BadInput, Conflict, NotEntitled, NotFound, Refused
-from copilot.models import Agent, Grant, GrantChange, Proposal, User
+from copilot.models import Agent, Grant, GrantChange, Proposal, Rule, User
+from copilot.models import Change as Wish
 from copilot.notify import outbox
 from copilot.toolkit import Tool
 
 DEFAULT = "suggest"
 SETTABLE = ("off", "suggest", "auto")
 FALLS_BACK = "Falls back to suggest by itself when an action fails, its outcome is unknown, or the gate refuses it at the last check."
+
+SECOND_PERSON = "autonomy-second-person"  # off until an admin switches it on, so a row says that it holds
 
 _LATER = {"shadow": "Shadow mode", "canary": "Canary mode"}
 _ALONE = ("auto", "canary")
@@ -51,41 +53,9 @@ def install(tools: Iterable[Tool]) -> None:
     _tools = {tool.name: tool for tool in tools if tool.effect == "write"}
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One line of a grant's history; `by` is a person's name, None the system."""
-
-    before: str
-    after: str
-    by: str | None
-    reason: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ActionCard:
-    """One agent × action on the board, with all that a manager decides by."""
-
-    agent_id: str
-    agent: str
-    tool: str
-    description: str
-    risk: str
-    reversible: bool
-    level: str
-    percent: int
-    measures: slo.Measures
-    target: ladder.Target
-    shortfalls: tuple[str, ...]
-    evidence_from: datetime | None
-    history: tuple[Change, ...]
-    settable: tuple[str, ...] = SETTABLE
-    falls_back: str = FALLS_BACK
-
-    @property
-    def clear(self) -> bool:
-        """Whether the evidence is enough for auto."""
-        return not self.shortfalls
+def actions() -> tuple[Tool, ...]:
+    """Every action there is, by name."""
+    return tuple(_tools[name] for name in sorted(_tools))
 
 
 def level(agent_id: str, tool: str) -> str:
@@ -94,30 +64,68 @@ def level(agent_id: str, tool: str) -> str:
     return DEFAULT if found is None else str(found)
 
 
-def set_level(agent_id: str, tool: str, level: str, *, by: User, reason: str, percent: int = 100) -> None:
+def set_level(
+    agent_id: str, tool: str, level: str, *, by: User, reason: str, percent: int = 100, ask: Callable[..., Wish] | None = None
+) -> Wish | None:
     """Set a level on a manager's or admin's word; to auto only when the evidence clears the target.
 
     Refused (rule `autonomy-evidence`) says in words what is missing. Setting the level there is changes nothing.
+    Where running alone needs a second person nothing changes yet: `ask` keeps the wish, which comes back.
     """
     if by.role not in _MANAGING or not by.active:
         raise NotEntitled("Only a manager or an admin changes how much runs alone.", rule="autonomy-manager")
     reason = _checked(level, reason=reason, percent=percent)
+    before = _standing(agent_id, tool)
+    if before == (level, percent):
+        return None
+    if level in _ALONE and db.session.get(Rule, SECOND_PERSON) is not None:
+        if ask is None:
+            raise Refused("Letting this run alone needs a second person; ask for it on the actions board.", rule=SECOND_PERSON)
+        _earned(agent_id, tool, level)
+        wish = {"level": level, "percent": percent, "before": list(before)}
+        return ask("level", f"{agent_id}:{tool}", wish, by=by, reason=reason)
+    _change(agent_id, tool, level, percent=percent, by=by.id, reason=reason)
+    return None
+
+
+def apply_level(wish: Wish, *, by: User) -> None:
+    """Set the level that a second person has confirmed, if the level is still what it was and the evidence still carries it."""
+    agent_id, _, tool = wish.subject.partition(":")
+    level, percent = wish.payload["level"], wish.payload["percent"]
+    if by.role not in _MANAGING or not by.active or by.id == wish.asked_by:
+        raise NotEntitled("Somebody else than who asked, a manager or an admin, confirms this.", rule=SECOND_PERSON)
+    if list(_standing(agent_id, tool)) != wish.payload["before"]:
+        raise Conflict("The level was changed since this was asked; refuse it and have it asked anew.")
+    _change(agent_id, tool, level, percent=percent, by=wish.asked_by, reason=wish.reason, confirmed_by=by.id)
+
+
+def _standing(agent_id: str, tool: str) -> tuple[str, int]:
+    """The level and share in force, for an action and an agent that exist."""
     if tool not in _tools:
         raise NotFound(f"There is no action called {tool[:80]!r}.")
     if db.session.execute(select(Agent.id).where(Agent.id == agent_id)).first() is None:
         raise NotFound("There is no such agent.")
     grant = _find(agent_id, tool)
-    before, before_percent = (DEFAULT, 100) if grant is None else (grant.level, grant.percent)
-    if (before, before_percent) == (level, percent):
-        return
-    moment = now()
-    measures = record.measure(agent_id, tool, at=moment, since=None if grant is None else grant.evidence_from)
+    return (DEFAULT, 100) if grant is None else (grant.level, grant.percent)
+
+
+def _earned(agent_id: str, tool: str, level: str) -> dict[str, Any]:
+    """The numbers a level would rest on today; Refused when they do not carry it."""
+    grant = _find(agent_id, tool)
+    measures = record.measure(agent_id, tool, at=now(), since=None if grant is None else grant.evidence_from)
     wanted = ladder.target(_tools[tool].risk)
     missing = ladder.shortfalls(measures, wanted) if level == "auto" else []
     if missing:
         raise Refused(f"Not yet: {'; '.join(missing)}.", rule="autonomy-evidence")
-    _write(agent_id, tool, before=None if grant is None else before, level=level, percent=percent, at=moment)
-    _note(agent_id, tool, before=before, after=level, by=by.id, reason=reason, evidence=_figures(measures, wanted), at=moment)
+    return _figures(measures, wanted)
+
+
+def _change(agent_id: str, tool: str, level: str, *, percent: int, by: str, reason: str, **more: Any) -> None:
+    figures = _earned(agent_id, tool, level)
+    grant, moment = _find(agent_id, tool), now()
+    before = None if grant is None else grant.level
+    _write(agent_id, tool, before=before, level=level, percent=percent, at=moment)
+    _note(agent_id, tool, before=before or DEFAULT, after=level, by=by, reason=reason, evidence=figures | more, at=moment)
 
 
 def fall_back(agent_id: str, tool: str, *, why: str, proposal_id: str | None = None) -> bool:
@@ -175,52 +183,6 @@ def evidence(agent_id: str, tool: str) -> dict[str, Any]:
         "granted_by": change.changed_by,
     }
     return grant | {"figures": change.evidence}
-
-
-def board() -> list[ActionCard]:
-    """A card for each enabled agent and each action in its scope, by agent and tool."""
-    moment = now()
-    agents = db.session.execute(select(Agent.id, Agent.name, Agent.scopes).where(Agent.enabled.is_(True)).order_by(Agent.name)).all()
-    grants = {(row.agent_id, row.tool): row for row in db.session.execute(select(_grants))}
-    return [
-        _card(agent.id, agent.name, tool, grants.get((agent.id, tool.name)), at=moment)
-        for agent in agents
-        for tool in sorted(_tools.values(), key=lambda tool: tool.name)
-        if f"{tool.name}:write" in agent.scopes
-    ]
-
-
-def _card(agent_id: str, name: str, tool: Tool, grant: Any, *, at: datetime) -> ActionCard:
-    since = None if grant is None else grant.evidence_from
-    measures = record.measure(agent_id, tool.name, at=at, since=since)
-    wanted = ladder.target(tool.risk)
-    return ActionCard(
-        agent_id=agent_id,
-        agent=name,
-        tool=tool.name,
-        description=tool.description,
-        risk=tool.risk,
-        reversible=tool.reversible,
-        level=DEFAULT if grant is None else grant.level,
-        percent=100 if grant is None else grant.percent,
-        measures=measures,
-        target=wanted,
-        shortfalls=tuple(ladder.shortfalls(measures, wanted)),
-        evidence_from=since,
-        history=history(agent_id, tool.name, limit=5),
-    )
-
-
-def history(agent_id: str, tool: str, *, limit: int = 50) -> tuple[Change, ...]:
-    """The newest changes of one grant, newest first."""
-    rows = db.session.execute(
-        select(GrantChange.before, GrantChange.after, GrantChange.reason, GrantChange.created_at, User.name)
-        .outerjoin(User, User.id == GrantChange.changed_by)
-        .where(GrantChange.agent_id == agent_id, GrantChange.tool == tool)
-        .order_by(GrantChange.created_at.desc(), GrantChange.id.desc())
-        .limit(limit)
-    )
-    return tuple(Change(row.before, row.after, row.name, row.reason, row.created_at) for row in rows)
 
 
 def _checked(level: str, *, reason: str, percent: int) -> str:

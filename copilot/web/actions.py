@@ -5,9 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from copilot.autonomy import grants
+from copilot.autonomy import board, grants
 from copilot.db import transaction
 from copilot.errors import BadInput, Conflict, NotFound, Refused
+from copilot.gate import changes
 from copilot.web import access
 from copilot.web.forms import LevelForm
 
@@ -29,9 +30,13 @@ def level(agent_id: str, tool: str) -> ResponseReturnValue:
         return _board(about=(agent_id, tool), form=form, status=422)
     try:
         with transaction():
-            grants.set_level(agent_id, tool, form.level.data, by=person.user, reason=form.note.data.strip())
+            wish = grants.set_level(agent_id, tool, form.level.data, by=person.user, reason=form.note.data.strip(), ask=changes.ask)
+            waiting = None if wish is None else wish.id
     except (BadInput, Refused, Conflict) as error:
         return _board(about=(agent_id, tool), form=form, problem=(error.title, str(error)), status=error.status)
+    if waiting is not None:
+        flash("Asked. It is done when a second person confirms it; until then the level stays as it is.", "warning")
+        return redirect(url_for("changes.index", _anchor=waiting), code=303)
     flash(f"{tool} is at level {form.level.data} now.", "success")
     return redirect(url_for("actions.index", _anchor=f"{agent_id}-{tool}"), code=303)
 
@@ -39,7 +44,7 @@ def level(agent_id: str, tool: str) -> ResponseReturnValue:
 def _board(
     *, about: tuple[str, str] | None = None, form: LevelForm | None = None, problem: tuple[str, str] | None = None, status: int = 200
 ) -> ResponseReturnValue:
-    cards = grants.board()
+    cards = board.cards()
     if about is not None and about not in {(card.agent_id, card.tool) for card in cards}:
         raise NotFound("There is no such action on the board.")
     return render_template("actions.html", cards=cards, about=about, problem=problem, form=form, empty=LevelForm(formdata=None)), status
