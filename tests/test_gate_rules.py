@@ -163,11 +163,11 @@ def _charges(rule: Callable[[], str], folder: Path, **change: Any) -> tuple[budg
     return budgets.charges(budgets.load(folder), **call | change)
 
 
-@pytest.mark.parametrize(("per", "subject"), [("all", "all"), ("agent", "agent_1"), ("customer", "cust_1"), ("tool", "pay_key")])
+@pytest.mark.parametrize(("per", "subject"), [("all", ""), ("agent", "agent_1"), ("customer", "cust_1"), ("tool", "pay_key")])
 def test_a_window_is_the_subjects_own_and_aligned_to_the_epoch(tmp_path: Path, per: str, subject: str) -> None:
     (charge,) = _charges(lambda: _budget(per=per, seconds=86_400), tmp_path)
     day = int(datetime(2026, 3, 4, tzinfo=UTC).timestamp())
-    assert (charge.key, charge.amount, charge.ends_at) == (f"b:{subject}:{day}", 1, datetime(2026, 3, 5, tzinfo=UTC))
+    assert (charge.key, charge.amount, charge.ends_at) == (f"b:calls:{per}:86400:{day}:{subject}", 1, datetime(2026, 3, 5, tzinfo=UTC))
 
 
 def test_money_is_counted_in_its_own_currency_only(tmp_path: Path) -> None:

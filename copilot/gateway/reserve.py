@@ -1,50 +1,64 @@
-"""Budget counters: reserved before the call, spent or released after it, kept while the outcome is unknown."""
+"""Budget counters: reserved before the call, spent or released after it, kept while the outcome is unknown.
+
+Every step is one conditional statement, so the database itself decides who was first. A rate is consumed when the call
+is claimed and never given back: it limits how fast calls start, whatever becomes of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import case, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from copilot.db import db, new_id
 from copilot.gate.budgets import Charge
-from copilot.models import Budget, Reservation
+from copilot.models import Budget, Proposal, Rate, Reservation
 
 
 class OverBudget(Exception):
-    """A window has no room for this call; carries the charge that did not fit."""
+    """A window or rate has no room for this call; carries the charge that did not fit, and when it may fit again."""
 
-    def __init__(self, charge: Charge) -> None:
+    def __init__(self, charge: Charge, *, retry_at: datetime | None = None) -> None:
         super().__init__(charge.rule)
         self.charge = charge
+        self.retry_at = retry_at or charge.ends_at
 
 
 def reserve(proposal_id: str, charges: Iterable[Charge]) -> None:
     """Hold room in every window or raise OverBudget; run it in a savepoint, so that a part is never kept.
 
-    A repeated attempt keeps what the first one reserved.
+    A repeated attempt keeps what the first one reserved and is not held up by a rate: its call may have happened.
     """
-    if db.session.scalar(select(Reservation.id).where(Reservation.proposal_id == proposal_id).limit(1)) is not None:
+    charges = tuple(charges)
+    if not charges or _repeated(proposal_id):
         return
-    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
+    held = []
     for charge in charges:
-        window = {"key": charge.key, "rule": charge.rule, "ceiling": charge.limit, "spent": 0, "reserved": 0, "ends_at": charge.ends_at}
-        db.session.execute(dialect.insert(Budget).values(window).on_conflict_do_nothing(index_elements=["key"]))
-        room = (
-            update(Budget)
-            .where(Budget.key == charge.key, Budget.spent + Budget.reserved + charge.amount <= charge.limit)
-            .values(reserved=Budget.reserved + charge.amount, ceiling=charge.limit)
-            .returning(Budget.key)
-            .execution_options(synchronize_session=False)
-        )
-        if db.session.execute(room).one_or_none() is None:
-            raise OverBudget(charge)
-        db.session.execute(
-            insert(Reservation).values(
-                id=new_id("res"), proposal_id=proposal_id, budget_key=charge.key, amount=charge.amount, state="reserved"
+        if charge.interval:
+            _pass(charge)
+        else:
+            _hold(charge, spent=0)
+            held.append(
+                {"id": new_id("res"), "proposal_id": proposal_id, "budget_key": charge.key, "amount": charge.amount, "state": "reserved"}
             )
-        )
+    if held:
+        db.session.execute(insert(Reservation), held)
+
+
+def count_read(charges: Iterable[Charge]) -> None:
+    """Count one read in every window and rate, all or none, or raise OverBudget; what is counted is spent at once."""
+    charges = tuple(charges)
+    if not charges:
+        return
+    with db.session.begin_nested():
+        for charge in charges:
+            if charge.interval:
+                _pass(charge)
+            else:
+                _hold(charge, spent=charge.amount)
 
 
 def close(proposal_id: str, *, spent: bool) -> None:
@@ -62,3 +76,54 @@ def close(proposal_id: str, *, spent: bool) -> None:
         if spent:
             changes["spent"] = Budget.spent + amount
         db.session.execute(update(Budget).where(Budget.key == key).values(changes).execution_options(synchronize_session=False))
+
+
+def _repeated(proposal_id: str) -> bool:
+    """Whether this proposal was claimed before; within a claim the attempt that is being made is counted already."""
+    holds = select(Reservation.id).where(Reservation.proposal_id == proposal_id).exists()
+    row = db.session.execute(select(Proposal.attempts, holds).where(Proposal.id == proposal_id)).one()
+    return bool(row[0] > 1 or row[1])
+
+
+def _hold(charge: Charge, *, spent: int) -> None:
+    """Take room in one window: `spent` at once and the rest of the amount reserved.
+
+    A limit that was lowered below what the window holds already is left standing in the row until there is room
+    again, so nothing breaks and nothing more gets in.
+    """
+    reserved = charge.amount - spent
+    fresh = {"key": charge.key, "rule": charge.rule, "ceiling": charge.limit, "spent": spent, "reserved": reserved}
+    adding = {"spent": Budget.spent + spent, "reserved": Budget.reserved + reserved, "ceiling": charge.limit}
+    room = Budget.spent + Budget.reserved <= charge.limit - charge.amount  # so written that no sum leaves the database's integers
+    if not charge.fits(0) or not _upsert(Budget, fresh | {"ends_at": charge.ends_at}, adding, room):
+        raise OverBudget(charge)
+
+
+def _pass(charge: Charge) -> None:
+    """Let one call through a rate, by the generic cell rate algorithm: one number says when the last call is made up for.
+
+    `tat`, the theoretical arrival time, may lie at most a burst ahead of now.
+    """
+    ahead = (charge.limit - 1) * charge.interval
+    later = case((Rate.tat > charge.at, Rate.tat), else_=charge.at) + charge.interval
+    fresh = {"key": charge.key, "rule": charge.rule, "tat": charge.at + charge.interval}
+    if not _upsert(Rate, fresh, {"tat": later}, Rate.tat <= charge.at + ahead):
+        tat = db.session.scalar(select(Rate.tat).where(Rate.key == charge.key))
+        raise OverBudget(charge, retry_at=_moment((tat or 0) - ahead))
+
+
+def _upsert(table: type[Budget | Rate], fresh: dict[str, Any], changes: dict[str, Any], room: Any) -> bool:
+    """Insert the row, or change it where there is room; one statement. False: there was none."""
+    dialect = postgresql if db.engine.dialect.name == "postgresql" else sqlite
+    statement = (
+        dialect.insert(table)
+        .values(fresh)
+        .on_conflict_do_update(index_elements=["key"], set_=changes, where=room)
+        .returning(table.key)
+        .execution_options(synchronize_session=False)
+    )
+    return db.session.execute(statement).one_or_none() is not None
+
+
+def _moment(microseconds: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
