@@ -6,7 +6,7 @@ The rooms, from the outside in; a room may import only rooms below it:
     processes   supervisor, embedded server, worker entry, clock, doctor
     app         create_app(): the only module that knows every page
     web, api    pages for people; REST v1 for programs
-    jobs        every background job, thin: the spine of the system on one page
+    jobs        every background job, thin: the spine of the system on one page; doorbell: rings for them
     insights    counts and figures for people; live: the event stream to browsers
     agents      ticket in, draft out
     review      the human's side: inbox, proposals, decisions, feedback
@@ -17,7 +17,7 @@ The rooms, from the outside in; a room may import only rooms below it:
     audit       what happened: log, merkle tree, redaction
     models      every table
     db, config  the only commit; settings parsed once
-    toolkit, client, errors
+    toolkit, client, proof, errors
 
 `demo` is a sample company built on `toolkit` and `client` only. docs/architecture.md has the long form.
 """

@@ -8,7 +8,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from copilot import api as rest
-from copilot import config, jobs
+from copilot import config, doorbell
 from copilot import db as database
 from copilot import web as pages
 from copilot.audit import redaction
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None, *, web: bool = True) -> Flask:
     database.db.init_app(app)
     database.set_clock_offset(settings.clock_offset)
     database.install_context(app.app_context)
-    jobs.connect(settings.redis_url)
+    doorbell.connect(settings.redis_url)
     events.connect(settings.redis_url)
     if web:
         if settings.trusted_proxies:

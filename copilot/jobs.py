@@ -11,21 +11,18 @@ import logging
 import time
 from functools import partial
 
-import redis
-import rq
-from rq.serializers import JSONSerializer
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from copilot import config
 from copilot import db as database
 from copilot.agents import runs
 from copilot.audit import holders, log
 from copilot.autonomy import grants
 from copilot.db import db, fresh_context, transaction
+from copilot.doorbell import enqueue
 from copilot.errors import BadInput, Conflict, CopilotError, DuplicateIntent, NotFound, Refused, Unavailable
-from copilot.gate import arcs
-from copilot.gateway import adapters, limits, reads, refusals, sweeper, writes
+from copilot.gate import arcs, facts
+from copilot.gateway import adapters, reads, refusals, sweeper, writes
 from copilot.live import events
 from copilot.models import Proposal
 from copilot.notify import outbox
@@ -33,31 +30,7 @@ from copilot.review import edits, proposals
 
 logger = logging.getLogger(__name__)
 
-QUEUE_OF = {"draft": "draft", "execute": "execute", "look_up": "execute", "deliver": "upkeep", "roll_up": "upkeep"}
 SETTLE_TRIES = 5
-
-_queues: dict[str, rq.Queue] = {}
-
-
-def connect(url: str | None) -> None:
-    """Use this Redis for the doorbell; without one the sweeper still finds everything."""
-    _queues.clear()
-    if url is not None:
-        connection = redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=3)
-        _queues.update({name: rq.Queue(name, connection=connection, serializer=JSONSerializer) for name in config.QUEUES})
-
-
-def enqueue(name: str, *ids: str) -> bool:
-    """Ring for one job; False, and a log line, when Redis is away. Never raises: the sweeper repairs."""
-    queue = _queues.get(QUEUE_OF[name])
-    if queue is None:
-        return False
-    try:
-        queue.enqueue(f"copilot.jobs.{name}", args=ids, job_timeout=limits.JOB_TIMEOUT, result_ttl=0, failure_ttl=3600)
-    except redis.RedisError as error:
-        logger.warning("could not ring for %s (%s); the sweeper will", name, type(error).__name__)
-        return False
-    return True
 
 
 def run_queued(run_id: str) -> None:
@@ -80,6 +53,14 @@ def proposal_changed(proposal_id: str) -> None:
         if woken is not None:
             enqueue("draft", woken)
     events.publish("proposal", proposal_id, state=row.state)
+
+
+def ticket_moved(ticket_id: str) -> None:
+    """After a ticket's message or status: whatever waits for a person on it is shown anew, so that nobody approves the old picture."""
+    waiting = db.session.scalars(select(Proposal.id).where(Proposal.ticket_id == ticket_id, Proposal.state == arcs.PENDING)).all()
+    database.read_again()
+    for proposal_id in waiting:
+        enqueue("refresh", proposal_id)
 
 
 def draft(run_id: str) -> None:
@@ -163,7 +144,7 @@ def execute(proposal_id: str) -> None:
         return
     if isinstance(claim, refusals.NotClaimed):
         if claim.refresh:
-            _refresh(proposal_id)
+            _look_again(proposal_id)
     else:
         result = adapters.perform(claim, late=partial(_late, claim))  # no transaction open
         _settle(claim, result)
@@ -191,8 +172,17 @@ def _late(claim: adapters.Claim, result: adapters.Result) -> None:
         proposal_changed(claim.proposal_id)
 
 
-def _refresh(proposal_id: str) -> None:
-    """Show people how things stand now: a new version of a proposal the moving world sent back."""
+def refresh(proposal_id: str) -> None:
+    """Show people how things stand now: a new version of a waiting proposal, when the customer wrote or the ticket moved since."""
+    snap = facts.snapshot(proposal_id)
+    outdated = snap.proposal.state == arcs.PENDING and (facts.customer_wrote_since(snap) or facts.ticket_ended_since(snap))
+    database.read_again()
+    if outdated:
+        _look_again(proposal_id)
+        proposal_changed(proposal_id)
+
+
+def _look_again(proposal_id: str) -> None:
     try:
         edit = edits.prepare_refresh(proposal_id)
         with transaction():

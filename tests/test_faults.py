@@ -17,7 +17,7 @@ import redis
 from flask import Flask
 from sqlalchemy import func, select
 
-from copilot import jobs
+from copilot import doorbell, jobs
 from copilot.db import db, new_id, now, transaction
 from copilot.errors import AlreadyDecided, StaleDigest
 from copilot.models import Decision, User
@@ -108,11 +108,11 @@ def test_two_workers_race_for_the_same_proposals(start: Start, agent: str, peopl
     """Every job is rung for ten times over, on tools that would happily pay twice."""
     ids = [_approved(agent, people, "pay_opaque") for _ in range(6)]
     for proposal_id in ids * 9:
-        assert jobs.enqueue("execute", proposal_id)
+        assert doorbell.enqueue("execute", proposal_id)
     for number in (1, 2):
         start(number)
     workers.until(lambda: {work.state(proposal_id) for proposal_id in ids} == {"SUCCEEDED"})
-    workers.until(lambda: not jobs._queues["execute"].job_ids)
+    workers.until(lambda: not doorbell._queues["execute"].job_ids)
     assert {book.calls(proposal_id) for proposal_id in ids} == {1}
     invariants.check(book)
 

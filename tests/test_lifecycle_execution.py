@@ -167,7 +167,7 @@ def test_a_target_that_is_gone_goes_back_to_people(approved: Callable[..., str],
     jobs.execute(proposal_id)
     proposal = work.row(proposal_id)
     assert (proposal.state, book.calls(proposal_id)) == ("PENDING", 0)
-    assert proposal.verdict["sent_back"]["rule"] == "target-moved"
+    assert proposal.verdict["sent_back"]["rule"] == "no-longer-possible"
     assert work.reject(proposal_id, people.ana).state == "REJECTED"
 
 

@@ -22,7 +22,7 @@ import redis
 from flask import Flask
 from sqlalchemy import text
 
-from copilot import cli, config, jobs
+from copilot import cli, config, doorbell, jobs
 from copilot.db import db, transaction
 from copilot.errors import NotAuthenticated, SetupError
 from copilot.models import Heartbeat
@@ -522,7 +522,7 @@ def test_without_redis_the_clock_does_itself_what_nobody_would_hear(app: Flask, 
     by_name = {tick.name: tick for tick in clock.ticks()}
     by_name["deliver"].do()
     assert done == []
-    jobs.connect(None)
+    doorbell.connect(None)
     for name in ("deliver", "roll_up"):
         {tick.name: tick for tick in clock.ticks()}[name].do()
     assert done == ["deliver", "roll_up"]

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from flask import Flask
 from werkzeug.routing import Rule
 
-from copilot import cli, config, jobs
+from copilot import cli, config, doorbell, jobs
 from copilot.processes import migrate, supervisor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +41,7 @@ PUBLIC = {
     ("POST", "/link/<secret>"),
     ("POST", "/api/v1/token"),
     ("GET", "/api/v1/openapi.json"),
+    ("GET", "/api/v1/jwks.json"),
 }
 
 
@@ -85,12 +86,12 @@ def test_procfile_queues_are_the_declared_queues() -> None:
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
     listened = re.findall(r"--queue (\w+)", "\n".join(lines.values()))
     assert sorted(listened) == sorted(config.QUEUES) == sorted(supervisor.WORKERS)
-    assert set(jobs.QUEUE_OF.values()) == set(config.QUEUES)
+    assert set(doorbell.QUEUE_OF.values()) == set(config.QUEUES)
     assert {"release", "web", "clock"} <= set(lines)
 
 
 def test_every_job_that_is_enqueued_exists() -> None:
-    assert [job for job in jobs.QUEUE_OF if not callable(getattr(jobs, job, None))] == []
+    assert [job for job in doorbell.QUEUE_OF if not callable(getattr(jobs, job, None))] == []
 
 
 def test_every_setting_is_in_the_readme() -> None:

@@ -57,6 +57,7 @@ def add_message(external_id: str) -> Response:
         )
     for run_id in accepted.run_ids:
         jobs.run_queued(run_id)
+    jobs.ticket_moved(accepted.ticket_id)
     answer = answers.MessageAnswer(id=accepted.message_id, ticket_id=accepted.ticket_id, created=accepted.created)
     return answers.reply(answer, 201 if accepted.created else 200)
 
@@ -68,6 +69,7 @@ def set_status(external_id: str) -> Response:
     sent = edge.body(bodies.StatusBody)
     with transaction():
         ticket_id = intake.set_status(external_id, sent.status)
+    jobs.ticket_moved(ticket_id)
     return answers.reply(answers.StatusAnswer(id=ticket_id, external_id=external_id, status=sent.status))
 
 

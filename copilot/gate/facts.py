@@ -157,6 +157,22 @@ def counted(snap: Snapshot, people: Iterable[User], *, required: int) -> approva
     )
 
 
+def ticket_ended_since(snap: Snapshot) -> bool:
+    """Whether the ticket was solved or closed after the current version was written."""
+    ticket = snap.ticket
+    return ticket is not None and ticket.status in ("solved", "closed") and ticket.updated_at > snap.version.created_at
+
+
+def customer_wrote_since(snap: Snapshot) -> bool:
+    """Whether the customer sent a message after the current version was written."""
+    if snap.ticket is None:
+        return False
+    later = select(Message.id).where(
+        Message.ticket_id == snap.ticket.id, Message.author == "customer", Message.created_at > snap.version.created_at
+    )
+    return db.session.scalar(later.limit(1)) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Approvals:
     """The decisions that count for a version now."""

@@ -73,11 +73,15 @@ def revision(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_i
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was seen outside just before a claim: the version looked at, its target's revision, or that it is `gone`."""
+    """What was seen outside just before a claim: the version looked at, its target's revision, what the tool says now.
+
+    `refused` is the tool's own no to what was approved; `preview` is None for a tool that has none, or on a repeat.
+    """
 
     version: int
     revision: str | None
-    gone: bool = False
+    refused: str | None = None
+    preview: Preview | None = None
 
 
 def observe(proposal_id: str) -> Observed | None:
@@ -100,9 +104,10 @@ def observe(proposal_id: str) -> Observed | None:
     agent_name, ticket_id = snap.agent.name, snap.ticket.external_id if snap.ticket else None
     database.read_again()
     try:
-        return Observed(number, revision(tool, arguments, agent_name=agent_name, ticket_id=ticket_id))
-    except Refused:  # the tool knows of no such target any more, which is an answer and not an outage
-        return Observed(number, None, gone=True)
+        seen = look(tool, arguments, agent_name=agent_name, ticket_id=ticket_id)
+    except Refused as refusal:  # it knows of no such target any more, or it can no longer be done: an answer and not an outage
+        return Observed(number, None, refused=str(refusal))
+    return Observed(number, seen.revision, preview=seen.preview if tool.preview else None)
 
 
 def intact(snap: facts.Snapshot) -> bool:

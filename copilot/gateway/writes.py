@@ -20,12 +20,12 @@ from copilot import db as database
 from copilot.audit import log
 from copilot.db import db, new_id
 from copilot.gate import arcs, check, facts, lifecycle, policy, switches, tools
-from copilot.gateway import aftermath, limits, refusals, reserve
+from copilot.gateway import aftermath, limits, recheck, refusals, reserve
 from copilot.gateway.adapters import Claim, Failed, Result, Succeeded, Unknown
 from copilot.gateway.reads import Observed, intact
-from copilot.models import Execution, Proposal, ProposalVersion
+from copilot.models import Execution, Proposal
 from copilot.notify import outbox
-from copilot.toolkit import Money, Tool
+from copilot.toolkit import Tool
 
 TOKEN_SECONDS = 60
 
@@ -45,7 +45,7 @@ def claim(proposal_id: str, observed: Observed) -> Claim | refusals.NotClaimed |
         return refusals.hold(snap)
     tool = tools.current().find(proposal.tool)
     policies = policy.current()
-    stale = _stale(snap, tool, policies, observed)
+    stale = recheck.stale(snap, tool, policies, observed)
     if stale is not None:
         return refusals.send_back(snap, *stale)
     assert tool is not None
@@ -64,7 +64,7 @@ def claim(proposal_id: str, observed: Observed) -> Claim | refusals.NotClaimed |
     verdict = check.check(request, known, policies)
     if isinstance(verdict, check.Refused):
         return refusals.refuse(snap, verdict.rule, verdict.reason)
-    unapproved = _unapproved(snap, tool, check.policy_context(request, known), verdict, policies)
+    unapproved = recheck.unapproved(snap, tool, check.policy_context(request, known), verdict, policies)
     if unapproved is not None:
         return refusals.send_back(snap, *unapproved)
     return _take(snap, tool, arguments, request)
@@ -105,53 +105,6 @@ def evidence(proposal_id: str, tool: Tool, found: Succeeded) -> bool:
     """A positive look-up under the proposal's key: closes an unknown outcome as succeeded. False when it was closed already."""
     moved = _confirm(proposal_id, tool, found, database.now())
     return moved is not None
-
-
-def _means_the_same(version: ProposalVersion, tool: Tool) -> bool:
-    """Whether the tool still reads the same amount, target and payee from the approved arguments."""
-    arguments = json.loads(version.arguments)
-    try:
-        amount, target, payee = (read(arguments) if read else None for read in (tool.amount, tool.target, tool.payee))
-    except Exception:  # noqa: BLE001 - a hook that breaks on approved arguments has changed
-        return False
-    money = (amount.minor, amount.currency) if isinstance(amount, Money) else (None, None)
-    named = tuple(None if value is None else str(value)[:256] for value in (target, payee))
-    return money == (version.amount_minor, version.currency) and named == (version.target, version.payee)
-
-
-def _stale(snap: facts.Snapshot, tool: Tool | None, policies: policy.Policies, observed: Observed) -> tuple[str, str] | None:
-    version, proposal = snap.version, snap.proposal
-    if tool is None:
-        return "tool-missing", "The tool is no longer installed."
-    if version.tool_hash != tool.definition_hash or not _means_the_same(version, tool):
-        return "tool-changed", "The tool's definition changed since this was approved."
-    if proposal.attempts:
-        first = proposal.called_at or snap.now
-        if not tool.honours_key or snap.now - first > timedelta(seconds=tool.key_lifetime or 0) - limits.lease(tool):
-            return "key-expired", "The tool no longer honours the key of the first attempt, so repeating it would not be safe."
-        return None  # a repeat under the same key: what moved since may be its own effect
-    if version.policy_hash != policies.hash:
-        return "policy-changed", "The policies changed since this was approved."
-    if proposal.approved_at is not None and snap.now - proposal.approved_at > facts.APPROVAL_LIFETIME:
-        return "approval-too-old", "The approval is too old."
-    if observed.gone or version.target_revision != observed.revision:
-        return "target-moved", "The target changed since this was approved."
-    return None
-
-
-def _unapproved(
-    snap: facts.Snapshot, tool: Tool, context: dict[str, Any], verdict: check.Allowed | check.NeedsApproval, policies: policy.Policies
-) -> tuple[str, str] | None:
-    given = facts.approved_by(snap, tool=tool, context=context, policies=policies)
-    if isinstance(verdict, check.Allowed) and given.automatic:
-        return None
-    required = max(verdict.count if isinstance(verdict, check.NeedsApproval) else 1, snap.proposal.approvals_required)
-    standing = facts.counted(snap, given.people, required=required)
-    if standing.satisfied and given.people:
-        return None
-    if given.automatic:
-        return "no-longer-automatic", "This may no longer run without a person."
-    return "approver-not-entitled", f"The approvals no longer suffice: {standing.missing or 'a person'} is needed."
 
 
 def _take(snap: facts.Snapshot, tool: Tool, arguments: dict[str, Any], request: check.Request) -> Claim | refusals.NotClaimed | None:

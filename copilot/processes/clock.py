@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from copilot import jobs
+from copilot import doorbell, jobs
 from copilot.app import create_app
 from copilot.processes import logs
 from copilot.processes.stopping import Stop
@@ -40,7 +40,7 @@ def ticks() -> tuple[Tick, ...]:
 
 def _ring_or_do(name: str, do: Callable[[], None]) -> None:
     """Ring for a job; without Redis nobody would hear, and escalations matter most when something is down: do it here."""
-    if not jobs.enqueue(name):
+    if not doorbell.enqueue(name):
         do()
 
 

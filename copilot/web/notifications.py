@@ -6,7 +6,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from copilot import config, jobs
+from copilot import config, doorbell
 from copilot.db import transaction
 from copilot.models import Notification
 from copilot.notify import messages, outbox
@@ -47,6 +47,6 @@ def retry(note_id: str) -> ResponseReturnValue:
     person = access.viewer()
     with transaction():
         outbox.retry(note_id, by=person.user_id)
-    jobs.enqueue("deliver")
+    doorbell.enqueue("deliver")
     flash("It goes out again.", "success")
     return redirect(url_for("notifications.index"), code=303)

@@ -83,7 +83,8 @@ def solved(run_id: str) -> ResponseReturnValue:
     """Close the matter: somebody took care of the ticket by hand."""
     external_id = _ended(run_id).ticket.external_id
     with transaction():
-        intake.set_status(external_id, "solved")
+        moved = intake.set_status(external_id, "solved")
+    jobs.ticket_moved(moved)
     flash("The ticket is solved and off the list.", "success")
     return redirect(url_for("runs.escalations"), code=303)
 

@@ -98,7 +98,8 @@ def set_status(ticket_id: str) -> ResponseReturnValue:
     ticket = _get(ticket_id)
     external_id, status = ticket.external_id, request.form.get("status", "")
     with transaction():
-        intake.set_status(external_id, status)
+        moved = intake.set_status(external_id, status)
+    jobs.ticket_moved(moved)
     flash(f"The ticket is {status} now.", "success")
     return redirect(url_for("tickets.show", ticket_id=ticket_id), code=303)
 
