@@ -22,7 +22,7 @@ from copilot.people import tokens
 from copilot.people.tokens import Principal
 
 MAX_BYTES = 256 * 1024
-PUBLIC = frozenset({"api.give_token", "api.document"})
+PUBLIC = frozenset({"api.give_token", "api.document", "api.public_keys"})
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -64,9 +64,13 @@ def agent(tool: str | None = None, effect: str | None = None) -> Principal:
     return known
 
 
-def require(principal: Principal, tool: str, effect: str) -> None:
-    """NotEntitled unless this token covers that effect of that tool."""
-    if not identity.allows(principal.scopes, tool, effect):
+def require(principal: Principal, tool: str, effect: str, *, somewhere: bool = False) -> None:
+    """NotEntitled unless this token covers that effect of that tool.
+
+    A scope bound to a region, ticket or customer counts only with `somewhere`, where the gate judges the bound afterwards.
+    """
+    covers = identity.allows_somewhere if somewhere else identity.allows
+    if not covers(principal.scopes, tool, effect):
         raise NotEntitled(f"This token lacks the scope {tool}:{effect}.", rule="scope")
 
 
