@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,9 +19,23 @@ from flask import Flask
 from sqlalchemy import func, select
 from werkzeug.serving import make_server
 
-from copilot import client as module
 from copilot import db as database
-from copilot.client import ApiError, Client, Unreachable
+from copilot.client import (
+    ApiError,
+    Client,
+    Denied,
+    Failed,
+    NotDone,
+    Rejected,
+    TakenBack,
+    Undecided,
+    Unknown,
+    Unreachable,
+    perform,
+    requires_approval,
+    rest,
+    wait_for,
+)
 from copilot.db import db, transaction
 from copilot.models import Ticket
 from copilot.people import principals, tokens
@@ -165,7 +181,7 @@ def misbehaving() -> Iterator[tuple[str, Misbehaving]]:
 
 @pytest.fixture
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    monkeypatch.setattr(rest.time, "sleep", lambda _: None)
 
 
 TICKET: dict[str, Any] = {"external_id": "T", "subject": "S", "body": "B", "customer": {"id": "C"}}
@@ -215,3 +231,78 @@ def test_it_takes_one_identity() -> None:
         Client("http://127.0.0.1:9")
     with pytest.raises(ValueError, match="either"):
         Client("http://127.0.0.1:9", token="t", client_id="a", client_secret="b")
+
+
+def decided(url: str, token: str, *, verdict: str = "approve", **how: Any) -> threading.Thread:
+    """A person who decides the first proposal that waits."""
+
+    def decide() -> None:
+        with Client(url, token=token, timeout=30) as bo:
+            for _ in range(600):
+                if waiting := bo.proposals(state="PENDING")["items"]:
+                    bo.decide(waiting[0]["id"], verdict=verdict, digest=waiting[0]["digest"], **how)
+                    return
+                time.sleep(0.05)
+
+    thread = threading.Thread(target=decide)
+    thread.start()
+    return thread
+
+
+def the_decorated(desk: Client, **options: Any) -> Any:
+    @requires_approval("pay_key", client=desk, **options)
+    def pay(invoice: str, account: str, amount_minor: int, currency: str = "EUR") -> dict[str, Any]:
+        """Pay an invoice."""
+        raise AssertionError("the body never runs")
+
+    return pay
+
+
+def test_a_decorated_function_proposes_and_hears_of_a_rejection(url: str, secret: str, person_token: str) -> None:
+    with Client(url, client_id="helpdesk", client_secret=secret, timeout=30) as desk:
+        pay = the_decorated(desk, wait=60, rationale=lambda a: f"{a['invoice']} is due")
+        assert (pay.__name__, pay.__doc__) == ("pay", "Pay an invoice.")
+        person = decided(url, person_token, verdict="reject", reason={"code": "wrong_amount", "note": "Half of it was paid."})
+        with pytest.raises(Rejected, match=r"wrong amount.*Half of it was paid") as caught:
+            pay("I-1", "C-1/main", amount_minor=6000)
+        person.join(30)
+        assert (caught.value.reason, caught.value.note) == ("wrong_amount", "Half of it was paid.")
+        assert caught.value.proposal["rationale"] == "I-1 is due"
+        assert caught.value.proposal["arguments"] == {**PAY, "memo": ""}
+        with pytest.raises(TypeError, match="account"):
+            pay("I-1")
+
+
+def test_an_async_function_stays_one_and_a_proposal_nobody_decides_still_waits(url: str, secret: str) -> None:
+    with Client(url, client_id="helpdesk", client_secret=secret, timeout=30) as desk:
+
+        @requires_approval("pay_key", client=desk, wait=1.2, idempotency_key=lambda a: a["invoice"])
+        async def pay(invoice: str, account: str, amount_minor: int) -> dict[str, Any]:
+            """Pay an invoice."""
+            raise AssertionError("the body never runs")
+
+        found = []
+        for _ in range(2):
+            with pytest.raises(Undecided, match="waits at http") as caught:
+                asyncio.run(pay("I-1", "C-1/main", 6000))
+            found.append(caught.value.proposal["id"])
+        assert found[0] == found[1]
+        desk.withdraw(found[0])
+        with pytest.raises(TakenBack, match="withdrawn"):
+            wait_for(desk, found[0])
+
+
+def test_what_the_gate_denies_says_by_which_rule(url: str, secret: str) -> None:
+    with Client(url, client_id="helpdesk", client_secret=secret, timeout=30) as desk, pytest.raises(Denied) as caught:
+        perform(desk, "pay_opaque", arguments=PAY)
+    assert caught.value.rule
+    assert str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected", "words"),
+    [("FAILED", Failed, "nothing happened"), ("OUTCOME_UNKNOWN", Unknown, "Do not repeat"), ("EXPIRED", TakenBack, "in time")],
+)
+def test_every_other_end_is_an_exception_of_its_own(state: str, expected: type[NotDone], words: str) -> None:
+    with Client("http://127.0.0.1:9", token="t") as nobody, pytest.raises(expected, match=words):
+        wait_for(nobody, {"id": "p", "state": state, "tool": "pay", "url": "http://x", "outcome": {"message": "No."}})

@@ -1,11 +1,4 @@
-"""What other programs import to talk to Copilot: one typed client over the REST API, and one exception.
-
-    with Client("https://copilot.example.com", client_id="helpdesk", client_secret="…", scope="tickets:write") as copilot:
-        copilot.create_ticket(external_id="T-1", subject="Broken lamp", body="…", customer={"id": "C-7"})
-
-A source or an agent signs in with its client credentials, a person with their API token. This module knows nothing
-of the rest of Copilot.
-"""
+"""The typed client: one connection pool, one identity, a method for each call of the REST API, and one exception."""
 
 from __future__ import annotations
 
@@ -28,15 +21,30 @@ _EARLY = 30.0  # seconds before its end at which an access token is renewed
 
 
 class ApiError(Exception):
-    """The API said no. `problems` maps a field to its sentence; `code` is the machine-readable kind."""
+    """The API said no. `problems` maps a field to its sentence; `code` is the machine-readable kind.
 
-    def __init__(self, status: int, title: str, detail: str = "", *, problems: Mapping[str, str] | None = None, code: str = "") -> None:
+    Where a rule of the gate said no, `rule` is its name and `next_step` what could be done instead.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str = "",
+        *,
+        problems: Mapping[str, str] | None = None,
+        code: str = "",
+        rule: str = "",
+        next_step: str = "",
+    ) -> None:
         super().__init__(f"{status} {title}: {detail}" if detail else f"{status} {title}")
         self.status = status
         self.title = title
         self.detail = detail
         self.problems = dict(problems or {})
         self.code = code
+        self.rule = rule
+        self.next_step = next_step
 
 
 class Unreachable(ApiError):
@@ -278,4 +286,6 @@ def _answer(response: httpx2.Response) -> Json:
         str(told.get("detail") or told.get("error_description") or ""),
         problems=problems if isinstance(problems, dict) else None,
         code=str(told.get("code") or told.get("error") or ""),
+        rule=str(told.get("rule") or ""),
+        next_step=str(told.get("next_step") or ""),
     )
