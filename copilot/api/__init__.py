@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
-from copilot.api import actions, decisions, edge, keys, openapi, problems, proposals, tickets, token, tools, trace
+from copilot.api import actions, budgets, decisions, edge, keys, openapi, problems, proposals, tickets, token, tools, trace
 
-_VIEWS = (actions, decisions, keys, openapi, proposals, tickets, token, tools, trace)  # importing one registers its routes
+_VIEWS = (actions, budgets, decisions, keys, openapi, proposals, tickets, token, tools, trace)  # importing one registers its routes
 problems.install(edge.bp)  # once, as the routes: a blueprint takes nothing more after it was mounted
 
 

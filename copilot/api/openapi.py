@@ -12,7 +12,7 @@ from flask import Response
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from copilot.api import answers, bodies, trace
+from copilot.api import answers, bodies, budgets, trace
 from copilot.api.edge import bp
 
 _REF = "#/components/schemas/{model}"
@@ -66,6 +66,8 @@ ROUTES = (
           answers.ProposalAnswer, _DONE, body=bodies.WithdrawBody, body_needed=False, problems=_CHANGED),
     Route("get", "/proposals/{proposal_id}/trace", "getTrace", "Everything the record holds about one proposal.", _BOTH,
           trace.TraceAnswer, _DONE, problems=(404,)),
+    Route("get", "/budgets", "listBudgets", "What limits this agent's calls and how much is left; for a person every rule, its fullest "
+          "windows first.", _BOTH, budgets.BudgetsAnswer, _DONE),
     Route("get", "/actions", "listActions", "How much each agent does alone with each tool, and on what evidence.", _BOTH,
           answers.ActionsAnswer, _DONE),
     Route("put", "/actions/{agent}/{tool}/level", "setLevel", "Set a level; 409 names the evidence that is missing.", _P,

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from copilot.db import db
+from copilot.db import db, now
 from copilot.errors import NotFound
-from copilot.gate import policy
+from copilot.gate import arcs, facts, library, policy, tools, windows
 from copilot.models import Decision, Execution, Proposal, ProposalVersion, Ticket
 from copilot.review import likeness
 from copilot.toolkit import Money
@@ -116,6 +116,7 @@ class Card:
     rationale: str
     confidence: float | None
     ticket: TicketView | None
+    limits: tuple[windows.Line, ...]
     similar: tuple[likeness.Similar, ...]
     versions: tuple[VersionView, ...]
     decisions: tuple[DecisionView, ...]
@@ -180,6 +181,7 @@ def card(proposal_id: str) -> Card:
         editor=current.editor.name if current.editor else None,
         needs_other=current.needs_other,
         ticket=_ticket(proposal.ticket),
+        limits=_limits(proposal, current),
         similar=likeness.to(proposal, current),
         versions=tuple(_version(v) for v in proposal.versions),
         decisions=tuple(_decision(d) for d in proposal.decisions),
@@ -212,6 +214,18 @@ def _why(proposal: Proposal, policies: tuple[str, ...]) -> tuple[str, ...]:
         sentences.append(f"{proposal.approvals_required} different people have to approve it.")
     seen: dict[str, None] = dict.fromkeys(sentence for sentence in sentences if sentence)
     return tuple(seen)
+
+
+def _limits(proposal: Proposal, current: ProposalVersion) -> tuple[windows.Line, ...]:
+    """How the budgets this would draw on stand now, while it can still run."""
+    tool = tools.current().find(proposal.tool)
+    if tool is None or proposal.state not in (arcs.PENDING, arcs.APPROVED):
+        return ()
+    policies = library.in_force()
+    charges = facts.charges_of(
+        proposal.agent_id, proposal.ticket, tool, likeness.money(current), now(), policies, customer=current.customer_ref
+    )
+    return tuple(windows.standing(policies.budget_rules, charges))
 
 
 def _ticket(ticket: Ticket | None) -> TicketView | None:
