@@ -9,6 +9,8 @@ from copilot import config
 from copilot.web import (
     access,
     actions,
+    budgets,
+    changes,
     editing,
     filters,
     health,
@@ -27,7 +29,24 @@ from copilot.web import (
     tickets,
 )
 
-_PAGES = (queue, proposals, editing, tickets, runs, outcomes, actions, notifications, record, people, settings, signin, live, health)
+_PAGES = (
+    queue,
+    proposals,
+    editing,
+    tickets,
+    runs,
+    outcomes,
+    actions,
+    budgets,
+    changes,
+    notifications,
+    record,
+    people,
+    settings,
+    signin,
+    live,
+    health,
+)
 
 
 def register(app: Flask) -> None:

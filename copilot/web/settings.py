@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from copilot.db import db, transaction
 from copilot.errors import BadInput
-from copilot.gate import approvals, switches, tools
+from copilot.gate import approvals, library, switches, tools
 from copilot.models import Agent, Rule, User
 from copilot.web import access
 from copilot.web.forms import NoteForm, RuleForm, SwitchForm
@@ -69,13 +69,16 @@ def rule() -> ResponseReturnValue:
 
 def _page(*, status: int = 200, **forms: SwitchForm | RuleForm) -> ResponseReturnValue:
     thrown = switches.listed()
-    off = {row.name: row for row in db.session.scalars(select(Rule))}
-    ids = {row.thrown_by for row in thrown} | {row.changed_by for row in off.values()}
+    changed = {row.name: row for row in db.session.scalars(select(Rule))}
+    off = switches.rules_off()
+    ids = {row.thrown_by for row in thrown} | {row.changed_by for row in changed.values()}
     agents = switches.agents()
     context = {
         "thrown": thrown,
         "rules": approvals.RULES,
-        "off": off,
+        "holds": {name: name not in off for name in approvals.RULES},
+        "changed": changed,
+        "broken": library.problem(),
         "names": {row.id: row.name for row in db.session.execute(select(User.id, User.name).where(User.id.in_(ids)))},
         "scopes": _scopes(agents),
         "people": switches.entitled_people(),
