@@ -14,6 +14,19 @@ from copilot.toolkit import Arguments, Call, Preview
 
 Dossier = dict[str, Any]
 
+# what these previews tell the policies beyond the arguments
+REFUND_KNOWN = {
+    "type": "object",
+    "properties": {
+        "refundable_minor": {"type": "integer", "description": "What is left to refund on the order"},
+        "paid_in": {"type": "string", "description": "The currency the order was paid in"},
+    },
+}
+GIFT_CARD_KNOWN = {
+    "type": "object",
+    "properties": {"to_own_address": {"type": "boolean", "description": "Whether it goes to the customer's own address"}},
+}
+
 
 def refund(a: Arguments, call: Call) -> Preview:
     """How much of what, to which card, and what this customer was given before."""
@@ -40,7 +53,8 @@ def refund(a: Arguments, call: Call) -> Preview:
         "Refunded": show(payment["refunded_minor"] + a["amount_minor"], currency),
         "Kept by the shop": show(left - a["amount_minor"], payment["currency"]),
     }
-    return Preview(consequence, before, after, facts, dossier["customer"]["id"])
+    known = {"refundable_minor": left, "paid_in": payment["currency"]}
+    return Preview(consequence, before, after, facts, dossier["customer"]["id"], known)
 
 
 def cancellation(a: Arguments, call: Call) -> Preview:
@@ -92,7 +106,8 @@ def gift_card(a: Arguments, call: Call) -> Preview:
     )
     facts = _customer_facts(dossier) | {"Recipient is the customer": "yes" if own else "no", "Gift cards this month": len(earlier)}
     before, after = show(sofar, a["currency"]), show(sofar + a["amount_minor"], a["currency"])
-    return Preview(consequence, {"Given this month": before}, {"Given this month": after}, facts, customer["id"])
+    known = {"to_own_address": own}
+    return Preview(consequence, {"Given this month": before}, {"Given this month": after}, facts, customer["id"], known)
 
 
 def reply(a: Arguments, call: Call) -> Preview:

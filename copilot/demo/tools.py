@@ -99,7 +99,8 @@ def _customer(a: Arguments) -> str:
 
 
 @shop.tool(effect="write", risk="high", reversible=False, idempotency={"key"}, key_lifetime=WEEK, timeout=10, amount=_money, target=_order,
-           business_key=lambda a: ("refund", a["order_id"]), revision=order_revision, preview=previews.refund)  # fmt: skip
+           business_key=lambda a: ("refund", a["order_id"]), revision=order_revision, preview=previews.refund,
+           known=previews.REFUND_KNOWN)  # fmt: skip
 def issue_refund(
     order_id: OrderId,
     amount_minor: Minor,
@@ -153,7 +154,7 @@ def change_address(
 
 @shop.tool(effect="write", risk="high", reversible=False, timeout=10, amount=_money, target=_customer,
            payee=lambda a: f"email:{a['recipient_email'].lower()}", business_key=lambda a: ("gift_card", a["customer_id"]),
-           preview=previews.gift_card)  # fmt: skip
+           preview=previews.gift_card, known=previews.GIFT_CARD_KNOWN)  # fmt: skip
 def send_gift_card(
     customer_id: CustomerId,
     recipient_email: Email,
