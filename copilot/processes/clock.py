@@ -12,6 +12,8 @@ from flask import Flask
 
 from copilot import doorbell, jobs
 from copilot.app import create_app
+from copilot.db import transaction
+from copilot.gate import library, policy
 from copilot.processes import logs
 from copilot.processes.stopping import Stop
 
@@ -63,12 +65,19 @@ def _do(app: Flask, tick: Tick) -> None:
         _log.exception("clock: %s failed and will be tried again", tick.name)
 
 
+def _adopt() -> None:
+    with transaction():
+        library.adopt(policy.current())
+
+
 def main() -> None:
     """Run the clock of this installation until SIGTERM or Ctrl-C."""
     stop = Stop()
     stop.listen()
     logs.configure()
-    run(create_app(web=False), stop=stop)
+    app = create_app(web=False)
+    _do(app, Tick("adopt the policy folder", 0, _adopt))  # once: two clocks with different folders would take turns
+    run(app, stop=stop)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Makes an installation ready before any process works on it: checks what must hold, migrates once, seeds the sample company.
+"""Makes an installation ready before any process works on it: checks what must hold, migrates once, adopts the policy
+folder, seeds the sample company.
 
 The supervisor runs this as a task of its own, so that it stays small itself. One JSON object on standard output: `problem`
 with a sentence and exit code 1, or the sample company's credentials.
@@ -13,8 +14,9 @@ import sys
 from copilot import config
 from copilot.app import create_app
 from copilot.config import Settings
-from copilot.db import db
+from copilot.db import db, transaction
 from copilot.errors import CopilotError
+from copilot.gate import library, policy
 from copilot.processes import migrate, ready, sample
 
 
@@ -40,9 +42,11 @@ def _prepare(settings: Settings, *, tokens_too: bool) -> dict[str, object]:
             db.session.remove()
     migrate.upgrade(settings)
     app = create_app(settings, web=False)
-    if not settings.demo:
-        return {}
     with app.app_context():
+        with transaction():
+            library.adopt(policy.current())
+        if not settings.demo:
+            return {}
         return dataclasses.asdict(sample.seed(tokens_too=tokens_too))
 
 
