@@ -15,8 +15,9 @@ from copilot.audit import redaction
 from copilot.autonomy import grants
 from copilot.config import Settings
 from copilot.gate import policy, tools
-from copilot.gateway import limits
+from copilot.gateway import limits, outbound
 from copilot.live import events
+from copilot.notify import channels
 
 
 def create_app(settings: Settings | None = None, *, web: bool = True) -> Flask:
@@ -46,6 +47,7 @@ def create_app(settings: Settings | None = None, *, web: bool = True) -> Flask:
     database.db.init_app(app)
     database.set_clock_offset(settings.clock_offset)
     database.install_context(app.app_context)
+    channels.install_door(outbound.request)
     doorbell.connect(settings.redis_url)
     events.connect(settings.redis_url)
     if web:

@@ -26,6 +26,7 @@ from copilot import app as application
 from copilot import config
 from copilot import db as database
 from copilot.db import db
+from copilot.gateway import outlog
 from copilot.people import passwords
 from tests import fake_model as fakes
 from tests.support import ROOT, databases, ledger, servers, tools, workers
@@ -175,6 +176,7 @@ def app(settings: config.Settings) -> Iterator[Flask]:
         try:
             yield made
         finally:
+            outlog.flush()  # it writes in a thread of its own
             db.session.remove()
             db.engine.dispose()
 

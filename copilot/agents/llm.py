@@ -7,7 +7,6 @@ of what was sent, is ever logged. No transaction may be open here: an answer can
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import random
 import re
@@ -22,6 +21,7 @@ import httpx2
 import openai
 
 from copilot import config
+from copilot.gateway import outbound
 
 TIMEOUT = 30.0
 LONGEST_TEXT = 20_000
@@ -32,9 +32,6 @@ _ANSWER_TOKENS = 4096  # room for one action and for a reasoning model's thinkin
 _SECOND_CHANCES = 2  # of an empty, truncated or refusing model, beside any number of passing faults before the deadline
 _SHORTEST_TRY = 0.5
 _NO_LABEL = re.compile(r"[^!-~]")
-
-for _name in ("openai", "httpx2", "httpcore2"):
-    logging.getLogger(_name).setLevel(logging.WARNING)  # below that they log prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +147,17 @@ def _try(messages: Sequence[Any], tools: Sequence[Any], *, tokens: int, seconds:
     try:
         client = _client(settings.openai_api_key, settings.openai_base_url, os.getpid())
         given: object = client.chat.completions.create(
-            model=settings.model, messages=list(messages), max_completion_tokens=tokens, timeout=seconds,
-            extra_headers={_DEADLINE: str(time.monotonic() + seconds)}, **extra,
+            model=settings.model, messages=list(messages), max_completion_tokens=tokens, timeout=seconds, **extra,
         )  # fmt: skip
     except openai.APIStatusError as error:
         return _status(error)
     except openai.APITimeoutError:
         return _fault("model-timeout")
     except openai.APIConnectionError as error:
-        return _fault("model-garbled" if isinstance(error.__cause__, _TooLong) else "model-unreachable")
-    except _TooLate:
+        return _fault("model-garbled" if isinstance(error.__cause__, outbound.TooLong) else "model-unreachable")
+    except httpx2.TimeoutException:
         return _fault("model-timeout")
-    except (_TooLong, openai.APIError, ValueError, TypeError, AttributeError, RecursionError, httpx2.HTTPError):
+    except (openai.APIError, ValueError, TypeError, AttributeError, RecursionError, httpx2.HTTPError):
         return _fault("model-garbled")  # a body that is no JSON, or JSON of another shape, surfaces as any of these
     except openai.OpenAIError:
         return _fault("model-rejected", again=False)  # the client could not even be made: no key
@@ -232,47 +228,10 @@ def _requested(asked: Sequence[Any]) -> Iterator[Requested]:
         yield Requested(name[:64] if isinstance(name, str) else "", text if len(text) <= LONGEST_ARGUMENTS else "")
 
 
-# ---- the wire: no redirects (they would carry prompts elsewhere), no endless or endlessly dripping bodies
-
-_DEADLINE = "x-copilot-deadline"
-
-
-class _TooLong(httpx2.TransportError):
-    """The body outgrew what any answer needs."""
-
-
-class _TooLate(httpx2.TimeoutException):
-    """The body kept dripping past the deadline; a read time-out alone starts anew with every byte."""
-
-
-class _Measured(httpx2.SyncByteStream):
-    def __init__(self, stream: httpx2.SyncByteStream, until: float) -> None:
-        self._stream, self._until = stream, until
-
-    def __iter__(self) -> Iterator[bytes]:
-        size = 0
-        for chunk in self._stream:
-            size += len(chunk)
-            if size > _LONGEST_BODY:
-                raise _TooLong("too long")
-            if time.monotonic() > self._until:
-                raise _TooLate("too late")
-            yield chunk
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-class _Transport(httpx2.HTTPTransport):
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        until = float(request.headers.pop(_DEADLINE))
-        response = super().handle_request(request)
-        assert isinstance(response.stream, httpx2.SyncByteStream)
-        response.stream = _Measured(response.stream, until)
-        return response
+# ---- the wire: one guarded door; no redirects (they would carry prompts elsewhere), no endless or endlessly dripping bodies
 
 
 @functools.lru_cache(maxsize=2)
-def _client(key: str | None, base_url: str | None, process: int) -> openai.OpenAI:  # noqa: ARG001 - a forked child must not share its parent's connections
-    http = httpx2.Client(transport=_Transport(), follow_redirects=False, timeout=TIMEOUT)
-    return openai.OpenAI(api_key=key or "", base_url=base_url, max_retries=0, timeout=TIMEOUT, http_client=http)
+def _client(key: str | None, base_url: str | None, process: int) -> openai.OpenAI:  # noqa: ARG001 - a forked child must not share its parent's client
+    door = outbound.client(purpose="model", allow=base_url, limit=_LONGEST_BODY, timeout=TIMEOUT)
+    return openai.OpenAI(api_key=key or "", base_url=base_url, max_retries=0, timeout=TIMEOUT, http_client=door)
