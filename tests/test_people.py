@@ -191,7 +191,7 @@ def test_a_session_ends_when_it_is_signed_out_idle_or_a_week_old(people: People,
 
 def test_an_agent_token_carries_its_scopes_and_dies_with_the_secret_or_the_agent(people: People) -> None:
     with transaction():
-        secret = principals.add("helpdesk", ["tickets:write", "*:read"], "dee@example.com", by=people.dee)
+        secret = principals.add("helpdesk", ["tickets:write", "*:read"], "dee@example.com")
     agent = principals.check("helpdesk", secret)
     assert agent is not None
     assert principals.check(agent.id, secret) is not None

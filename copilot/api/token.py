@@ -15,6 +15,7 @@ from werkzeug.exceptions import BadRequest
 from copilot.api import edge
 from copilot.api.edge import bp
 from copilot.db import transaction
+from copilot.gate import identity
 from copilot.models import Agent
 from copilot.people import principals, tokens
 
@@ -109,12 +110,12 @@ def _credentials(asked: Mapping[str, str]) -> _Credentials:
 
 
 def _scopes(agent: Agent, wanted: str) -> tuple[str, ...]:
-    """The scopes asked for, each of which the agent must hold; all of its own when none are."""
+    """The scopes asked for, each no wider than one the agent holds; all of its own when none are asked for."""
     asked = tuple(dict.fromkeys(wanted.split()))
-    lacking = [scope for scope in asked if not tokens.held(agent.scopes, scope)]
+    lacking = [scope for scope in asked if not identity.within(scope, agent.scopes)]
     if lacking:
         raise _No("invalid_scope", f"This client does not hold {' '.join(lacking)[:200]}.")
-    return asked or tuple(agent.scopes)
+    return tuple(map(identity.parse, asked)) or tuple(agent.scopes)
 
 
 def _too_many(address: str) -> bool:

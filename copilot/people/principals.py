@@ -1,69 +1,163 @@
-"""Agents and ticket sources as principals: each its own row, secret, scopes and answerable owner."""
+"""Agents and ticket sources as principals: each its own row, secret, scopes and answerable owner.
+
+`by` is the person who does it; None stands for the command line, which already owns the installation.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from copilot.audit import log
 from copilot.db import db, now
-from copilot.errors import BadInput, Conflict, NotFound
-from copilot.models import Agent, User
+from copilot.errors import BadInput, Conflict, NotEntitled, NotFound
+from copilot.gate import approvals, changes, identity, switches
+from copilot.models import Agent, Change, User
 from copilot.people import accounts, onetime
 
+OVERLAP = timedelta(hours=24)
+LONGEST_OVERLAP = timedelta(days=30)
+MOST_SCOPES = 200
+
 _NAME = re.compile(r"(?!agent_)[a-z][a-z0-9_-]{0,63}\Z")  # an id begins with agent_, and either may be given where one is asked
-_SCOPE = re.compile(r"(?!\*:write)(\*|[a-z][a-z0-9_]{0,63}):(read|write)\Z")
 _NOBODY = onetime.hashed("")
 
 
-def add(name: str, scopes: Iterable[str], owner_email: str, drafts: bool = False, *, by: User | None = None) -> str:
-    """Add an agent and return its secret, shown once. Its owner answers for it and never approves what it proposes."""
+def add(
+    name: str,
+    scopes: Iterable[str],
+    owner_email: str,
+    drafts: bool = False,
+    *,
+    team: str | None = None,
+    reason: str = "",
+    by: User | None = None,
+) -> str:
+    """Add an agent and return its secret, shown once. Its owner answers for it and never approves what it proposes.
+
+    Added by a person while scopes need a second one, it begins with none: what it is to have waits in `changes`.
+    """
+    _admin(by)
     if not _NAME.match(name):
         raise BadInput(
             f"{name[:80]!r} is no name for an agent: use lower-case letters, digits, - and _, beginning with a letter (not agent_).",
             problems={"name": "lower-case letters, digits, - and _"},
         )
-    granted = _scopes(scopes)
+    wished = checked(scopes)
     owner = accounts.find(owner_email)
     if not owner.active:
         raise BadInput(f"{owner.email} is disabled and cannot own an agent.", problems={"owner": "is disabled"})
     if db.session.execute(select(Agent.id).where(Agent.name == name)).scalar() is not None:
         raise Conflict(f"There is an agent {name} already; rotate its secret or choose another name.")
+    granted = [] if _second_person(by) else wished
     secret, hashed = onetime.fresh("cps")
-    agent = Agent(name=name, owner_id=owner.id, scopes=granted, secret_hash=hashed, enabled=True, drafts=drafts, created_at=now())
+    agent = Agent(
+        name=name, owner_id=owner.id, scopes=granted, secret_hash=hashed, team=_team(team), enabled=True, drafts=drafts, created_at=now()
+    )
     db.session.add(agent)
     try:
         db.session.flush()
     except IntegrityError as error:  # somebody added the same name at the same moment
         raise Conflict(f"There is an agent {name} already; rotate its secret or choose another name.") from error
-    log.append("agent.added", agent.id, owner=owner.id, scopes=granted, drafts=drafts, **_by(by))
+    log.append("agent.added", agent.id, owner=owner.id, scopes=_logged(granted), drafts=drafts, **_by(by))
+    if by is not None and granted != wished:
+        changes.ask("scopes", agent.id, {"before": [], "scopes": wished}, by=by, reason=reason or f"What the new agent {name} is to use.")
     return secret
 
 
-def rotate(name: str, *, by: User | None = None) -> str:
-    """Give the agent a new secret, shown once; the old one and every token it was given end."""
-    agent = find(name)
+def rotate(name: str, *, by: User | None = None, overlap: timedelta = timedelta(0), seen: str | None = None) -> str:
+    """Give the agent a new secret, shown once. The old one works on for `overlap`, and tokens given until now live to their end.
+
+    Without an overlap the old secret and every token end at once. An older one that was still on its way out ends in
+    either case: two secrets at most. `seen` is the `mark` of what a page showed; Conflict when it was rotated since.
+    """
+    _admin(by)
+    agent = find(name, lock=True)
+    if seen is not None and seen != mark(agent):
+        raise Conflict(f"The secret of {agent.name} was rotated meanwhile; look at the page again before you do it once more.")
+    if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+        raise BadInput("The old secret can work on for up to 30 days.", problems={"overlap": "is 0 to 30 days"})
     secret, hashed = onetime.fresh("cps")
-    db.session.execute(update(Agent).where(Agent.id == agent.id).values(secret_hash=hashed, rotated_at=now()))
-    log.append("agent.rotated", agent.id, **_by(by))
+    at = now()
+    until = at + overlap if overlap else None
+    values = {"secret_hash": hashed, "rotated_at": at, "previous_hash": agent.secret_hash if until else None, "previous_until": until}
+    db.session.execute(update(Agent).where(Agent.id == agent.id).values(values))
+    log.append("agent.rotated", agent.id, at=at, overlap_seconds=int(overlap.total_seconds()), **_by(by))
     return secret
 
 
 def disable(name: str, *, by: User | None = None) -> None:
-    """Shut the agent out at once: no token, no draft and no claim of its proposals passes any more."""
-    agent = find(name)
-    done = update(Agent).where(Agent.id == agent.id, Agent.enabled).values(enabled=False).returning(Agent.id)
+    """Shut the agent out at once: no token, no read, no draft and no claim of its proposals passes any more. Idempotent."""
+    _admin(by)
+    agent, at = find(name), now()
+    values = {"enabled": False, "disabled_at": at, "previous_hash": None, "previous_until": None}
+    done = update(Agent).where(Agent.id == agent.id, Agent.enabled).values(values).returning(Agent.id)
     if db.session.execute(done).scalar_one_or_none() is not None:
-        log.append("agent.disabled", agent.id, **_by(by))
+        log.append("agent.disabled", agent.id, at=at, **_by(by))
 
 
-def find(name_or_id: str) -> Agent:
-    """The agent with this name or id; NotFound otherwise."""
-    agent = _either(name_or_id)
+def enable(name: str, *, by: User | None = None) -> None:
+    """Let a disabled agent in again, with its secret and scopes as they are; tokens from before stay ended. Idempotent."""
+    _admin(by)
+    agent, at = find(name), now()
+    if not agent.owner.active:
+        raise Conflict(f"The owner of {agent.name} is disabled, so nobody would answer for it; enable {agent.owner.email} first.")
+    done = update(Agent).where(Agent.id == agent.id, Agent.enabled.is_(False)).values(enabled=True).returning(Agent.id)
+    if db.session.execute(done).scalar_one_or_none() is not None:
+        log.append("agent.enabled", agent.id, at=at, **_by(by))
+
+
+def set_scopes(name: str, scopes: Iterable[str], *, by: User | None, reason: str, seen: Iterable[str] | None = None) -> Change | None:
+    """Give the agent these scopes instead of those it has; None when that is done, else the change that waits.
+
+    What is no wider than before holds at once. Anything wider waits, whole, for a second person where that is the rule.
+    `seen` are the scopes the page showed; Conflict when they changed meanwhile.
+    """
+    _admin(by)
+    agent = find(name, lock=True)
+    if seen is not None and set(seen) != set(agent.scopes):
+        raise Conflict(f"What {agent.name} may use changed meanwhile; look at the page again.")
+    if not reason.strip():
+        raise BadInput("Say why; it stands in the record.", problems={"reason": "write a sentence"})
+    wished = checked(scopes, least=0)
+    if identity.widened(agent.scopes, wished) and by is not None and _second_person(by):
+        return changes.ask("scopes", agent.id, {"before": list(agent.scopes), "scopes": wished}, by=by, reason=reason)
+    _put(agent, wished, reason=reason, **_by(by))
+    return None
+
+
+def apply_scopes(change: Change, *, by: User) -> None:
+    """Give an agent what a second person just confirmed; Conflict when it has other scopes by now than when it was asked."""
+    agent = find(change.subject, lock=True)
+    if set(agent.scopes) != set(change.payload["before"]):
+        raise Conflict(f"What {agent.name} may use changed since this was asked for; refuse this and ask again.")
+    _put(agent, checked(change.payload["scopes"], least=0), reason=change.reason, by=by.id, asked_by=change.asked_by, change=change.id)
+
+
+def checked(scopes: Iterable[str], *, least: int = 1) -> list[str]:
+    """Scopes each in its one spelling, sorted, each once; BadInput names the first that is none."""
+    granted = set()
+    for scope in scopes:
+        try:
+            granted.add(identity.parse(scope))
+        except BadInput as error:
+            raise BadInput(str(error), problems={"scopes": f"{scope[:80]} {error.problems.get('scope', 'is no scope')}"}) from error
+    if len(granted) < least:
+        raise BadInput("An agent without a scope can do nothing: give it at least one.", problems={"scopes": "give at least one"})
+    if len(granted) > MOST_SCOPES:
+        raise BadInput(f"An agent has at most {MOST_SCOPES} scopes.", problems={"scopes": f"are more than {MOST_SCOPES}"})
+    return sorted(granted)
+
+
+def find(name_or_id: str, *, lock: bool = False) -> Agent:
+    """The agent with this name or id; NotFound otherwise. `lock` keeps others from changing it until the commit."""
+    agent = _either(name_or_id, lock=lock)
     if agent is None:
         raise NotFound(f"There is no agent {name_or_id[:80]!r}.")
     return agent
@@ -75,10 +169,26 @@ def listed() -> list[Agent]:
 
 
 def check(name_or_id: str, secret: str) -> Agent | None:
-    """The enabled agent these credentials belong to, or None; as long for a name nobody has."""
+    """The enabled agent these credentials belong to, or None; as long for a name nobody has.
+
+    The secret before the last rotation counts until its overlap ends.
+    """
     agent = _either(name_or_id)
-    matches = onetime.matches(secret, agent.secret_hash if agent else _NOBODY)
-    return agent if agent is not None and matches and agent.enabled else None
+    current = onetime.matches(secret, agent.secret_hash if agent else _NOBODY)
+    previous = onetime.matches(secret, (agent.previous_hash if agent else None) or _NOBODY)
+    if agent is None or not agent.enabled:
+        return None
+    return agent if current or (previous and overlapping(agent)) else None
+
+
+def overlapping(agent: Agent) -> bool:
+    """Whether the secret before the last rotation still works."""
+    return agent.previous_hash is not None and agent.previous_until is not None and agent.previous_until > now()
+
+
+def mark(agent: Agent) -> str:
+    """Changes with the agent's secret and gives nothing of it away, so that a form sent twice rotates once."""
+    return onetime.hashed("copilot form mark\0" + agent.secret_hash)[:16]
 
 
 def failed(name_or_id: str) -> None:
@@ -86,21 +196,47 @@ def failed(name_or_id: str) -> None:
     log.append("signin.failed", "token", account=log.commitment(name_or_id[:80]))
 
 
-def _either(name_or_id: str) -> Agent | None:
-    return db.session.execute(select(Agent).where((Agent.id == name_or_id) | (Agent.name == name_or_id))).scalar_one_or_none()
+def _either(name_or_id: str, *, lock: bool = False) -> Agent | None:
+    query = select(Agent).where((Agent.id == name_or_id) | (Agent.name == name_or_id))
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    return db.session.execute(query).scalar_one_or_none()
 
 
-def _scopes(scopes: Iterable[str]) -> list[str]:
-    granted = sorted(set(scopes))
-    for scope in granted:
-        if not _SCOPE.match(scope):
-            raise BadInput(
-                f"{scope[:80]!r} is no scope: write tool:read or tool:write (or *:read; writes are named one by one).",
-                problems={"scopes": "each is tool:read or tool:write"},
-            )
-    if not granted:
-        raise BadInput("An agent without a scope can do nothing: give it at least one.", problems={"scopes": "give at least one"})
-    return granted
+def _put(agent: Agent, scopes: list[str], *, reason: str, **fields: Any) -> None:
+    before = sorted(agent.scopes)
+    if before == scopes:
+        return
+    db.session.execute(update(Agent).where(Agent.id == agent.id).values(scopes=scopes))
+    log.append("agent.scopes", agent.id, before=_logged(before), after=_logged(scopes), reason=log.commitment(reason), **fields)
+
+
+def _logged(scopes: Iterable[str]) -> list[str]:
+    """Scopes as the log may hold them: a leaf is for ever, so whom one is bound to is there as a short commitment only."""
+    written = []
+    for scope in map(identity.read, scopes):
+        if scope is not None:
+            region = f";region={quote(scope.region, safe='')[:60]}" if scope.region is not None else ""
+            named = ((name, getattr(scope, name)) for name in ("ticket", "customer"))
+            bound = "".join(f";{name}={log.commitment(value)[:16]}" for name, value in named if value is not None)
+            written.append(f"{scope.tool}:{scope.effect}{region}{bound}")
+    return written
+
+
+def _second_person(by: User | None) -> bool:
+    return by is not None and switches.holds(approvals.SCOPES_SECOND_PERSON)
+
+
+def _admin(by: User | None) -> None:
+    if by is not None and (by.role != "admin" or not by.active):
+        raise NotEntitled("Only an admin adds, changes or disables an agent; ask one.", rule="admin-only")
+
+
+def _team(team: str | None) -> str | None:
+    named = (team or "").strip()
+    if len(named) > 64 or not named.isprintable():
+        raise BadInput("A team's name is 1 to 64 printable characters.", problems={"team": "1 to 64 printable characters"})
+    return named or None
 
 
 def _by(person: User | None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Credentials of the API: an agent's short-lived signed token, and a person's long-lived one.
 
 Neither is trusted by itself: the agent's or the person's row is read on every request, so that disabling, a new
-secret or a narrower scope takes effect at once and not when the token ends.
+secret or a narrower scope takes effect at once and not when the token ends. A rotation with an overlap lets the tokens
+given before it live on; one without, and disabling, end them all.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from copilot import config
 from copilot.audit import log
 from copilot.db import db, now
 from copilot.errors import BadInput, NotAuthenticated, NotFound
+from copilot.gate import identity
 from copilot.models import Agent, ApiToken, User
 from copilot.people import onetime
 
@@ -35,7 +37,7 @@ _REQUIRED = ["exp", "iat", "iss", "aud", "sub", "jti"]
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An agent as it proved itself: its id, its name, and the scopes of this token that it still holds."""
+    """An agent as it proved itself: its id, its name, and what its token and its own scopes both cover now."""
 
     agent_id: str
     name: str
@@ -50,7 +52,7 @@ def agent_token(agent_id: str, scopes: Iterable[str]) -> tuple[str, int]:
     issued = int(time.time())
     claims = {
         "iss": ISSUER, "aud": AUDIENCE, "sub": agent.id, "iat": issued, "exp": issued + LIFETIME,
-        "jti": secrets.token_urlsafe(16), "scope": " ".join(scopes), "gen": _generation(agent),
+        "jti": secrets.token_urlsafe(16), "scope": " ".join(scopes), "gen": _generation(agent, agent.secret_hash),
     }  # fmt: skip
     return jwt.encode(claims, _key(), algorithm=_ALGORITHM), LIFETIME
 
@@ -64,16 +66,9 @@ def agent_from(token: str) -> Principal:
     except jwt.InvalidTokenError as error:
         raise NotAuthenticated("The access token is not valid or has ended; ask for a new one.") from error
     agent = db.session.get(Agent, claims["sub"])
-    if agent is None or not agent.enabled or not hmac.compare_digest(str(claims.get("gen", "")), _generation(agent)):
+    if agent is None or not agent.enabled or not _given_under(agent, str(claims.get("gen", ""))):
         raise NotAuthenticated("The access token was withdrawn.")
-    asked = str(claims.get("scope", "")).split()
-    return Principal(agent.id, agent.name, tuple(scope for scope in asked if held(agent.scopes, scope)))
-
-
-def held(scopes: Iterable[str], asked: str) -> bool:
-    """Whether somebody with `scopes` may hand out `asked`: it is one of them, or a read under `*:read`."""
-    granted = set(scopes)
-    return asked in granted or (asked.endswith(":read") and "*:read" in granted)
+    return Principal(agent.id, agent.name, identity.narrow(agent.scopes, str(claims.get("scope", "")).split()))
 
 
 def issue_person(user: User, label: str) -> str:
@@ -118,6 +113,17 @@ def _key() -> bytes:
     return hmac.digest(config.current().secret.encode(), b"copilot agent access tokens v1", "sha256")
 
 
-def _generation(agent: Agent) -> str:
-    """Changes with the agent's secret, so that a rotation ends every token given out before."""
-    return hashlib.sha256(b"copilot token generation\0" + agent.secret_hash.encode()).hexdigest()[:16]
+def _given_under(agent: Agent, generation: str) -> bool:
+    """Whether a token of this generation still counts: given since the last rotation, or before one that left an overlap.
+
+    A token of the generation before needs no other end: it was given before the rotation, and none lives beyond 15 minutes.
+    """
+    current = hmac.compare_digest(generation.encode(), _generation(agent, agent.secret_hash).encode())
+    earlier = agent.previous_hash is not None and hmac.compare_digest(generation.encode(), _generation(agent, agent.previous_hash).encode())
+    return current or earlier
+
+
+def _generation(agent: Agent, secret_hash: str) -> str:
+    """Changes with the agent's secret and each time it is disabled, so that enabling it revives no token from before."""
+    disabled = agent.disabled_at.isoformat() if agent.disabled_at else ""
+    return hashlib.sha256(f"copilot token generation\0{secret_hash}\0{disabled}".encode()).hexdigest()[:16]
