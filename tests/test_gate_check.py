@@ -123,16 +123,17 @@ def test_what_no_policy_permits_is_denied(tmp_path: Path) -> None:
     assert isinstance(judge(Request(READ, {"account": "c1"}), policies=nothing_else), Allowed)
 
 
-def test_a_policy_that_cannot_be_evaluated_refuses(tmp_path: Path) -> None:
+def test_a_policy_that_cannot_be_evaluated_is_a_persons_case(tmp_path: Path) -> None:
     """An overflow is an error of evaluation, and Cedar then skips the policy: a skipped forbid must not become a permit."""
     (tmp_path / "broken.cedar").write_text(
         '@id("permit") @sentence("Yes.") permit (principal, action == Action::"propose", resource);'
         '@id("broken") @sentence("No.") forbid (principal, action == Action::"propose", resource)'
         " when { context.hour * 9223372036854775807 > 0 };"
     )
-    verdict = judge(ask(), policies=policy.load(tmp_path))
-    assert isinstance(verdict, Refused)
-    assert verdict.rule == "policy-broken"
+    for level in ("suggest", "auto"):
+        verdict = judge(ask(), replace(FACTS, level=level), policy.load(tmp_path))
+        assert isinstance(verdict, NeedsApproval)
+        assert (verdict.rule, verdict.count, verdict.broken) == ("policy-broken", 2, True)
 
 
 @pytest.mark.parametrize(

@@ -1,110 +1,70 @@
 """The verdict: a pure function from a request and facts to Allowed, NeedsApproval or Refused.
 
 Match on the type. Anything that is not an explicit Allowed, or a NeedsApproval whose approvals are there, does
-not run. The verdict classes have no `__bool__`, so that a truth test can never open the gate.
+not run. `policy_input` freezes what the policies are asked, `evaluate` answers it; history is replayed through the
+same two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from copilot.errors import BadInput
-from copilot.gate import glyphs, identity, schema
-from copilot.gate.budgets import Charge
-from copilot.gate.policy import Answer, Policies
-from copilot.toolkit import Money, Tool
+from copilot.gate import explain, glyphs, identity, rules, schema, vocabulary
+from copilot.gate.policy import Answer, Policies, Subject
+from copilot.gate.verdicts import Allowed, Facts, Input, NeedsApproval, Refused, Request, Verdict
+
+__all__ = ["Allowed", "Facts", "Input", "NeedsApproval", "Refused", "Request", "Verdict", "check", "evaluate", "policy_input"]
 
 KILL_SWITCH = "kill-switch"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What somebody wants done: the tool as registered now, its arguments, and what they amount to."""
-
-    tool: Tool
-    arguments: Mapping[str, Any]
-    amount: Money | None = None
-    target: str | None = None
-    target_customer: str | None = None
-    confidence: float | None = None
-    known: Mapping[str, Any] = field(default_factory=dict)  # what the tool itself tells the policies
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Everything the rules may know, loaded beforehand. `local` is the moment in the region's time zone."""
-
-    local: datetime
-    agent_id: str
-    agent_name: str
-    agent_enabled: bool
-    scopes: tuple[str, ...]
-    level: str
-    agent_team: str = ""
-    switches: frozenset[str] = frozenset()
-    region: str = ""
-    channel: str = ""
-    ticket_status: str = ""
-    ticket: str | None = None  # its external id
-    ticket_customer: str | None = None
-    ticket_hours: int | None = None  # whole hours since it came in
-    customer_days: int | None = None  # whole days since we first heard of the customer
-    customer_tickets: int | None = None  # open ones, this one included
-    business_hours: bool = False
-    tainted: bool = True  # whoever wrote this had read customer-written text
-    charges: tuple[tuple[Charge, int], ...] = ()  # what it would draw, and what the window has used already
-    used: Mapping[str, int] = field(default_factory=dict)  # by budget or measure: what its current window holds
-    recheck: bool = False  # inside the claim, where the kill switch stops everything and reservations are exact
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """It may run without a person."""
-
-    policies: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class NeedsApproval:
-    """It may run when `count` entitled people have approved; `reason` says why they are asked."""
-
-    count: int
-    policies: tuple[str, ...]
-    reason: str
-    rule: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """It may not run. `rule` names what said so, `reason` is a sentence for people and for the agent."""
-
-    rule: str
-    reason: str
-    policies: tuple[str, ...] = ()
-
-
-Verdict = Allowed | NeedsApproval | Refused
+_WRITING = ("propose", "approve_alone")
 
 
 def check(request: Request, facts: Facts, policies: Policies) -> Verdict:
     """Judge one request; the same function at proposal and inside the claim."""
-    refused = _identity(request, facts) or _arguments(request)
+    return evaluate(policy_input(request, facts), request.arguments, policies)
+
+
+def policy_input(request: Request, facts: Facts) -> Input:
+    """Everything about a request that decides, arguments aside; what stops it before any policy is asked is in it already."""
+    tool = request.tool
+    charges = () if facts.recheck else facts.charges  # inside the claim the reservation is exact; a reading could only be older
+    return Input(
+        agent=facts.agent_name,
+        team=facts.agent_team,
+        tool=tool.name,
+        effect=tool.effect,
+        risk=tool.risk,
+        reversible=tool.reversible,
+        level=facts.level,
+        context=_context(request, facts),
+        charges=tuple({"rule": charge.rule, "amount": charge.amount, "used": used} for charge, used in charges),
+        facts_known=tuple(sorted([*vocabulary.FACT, *(f"used.{rule}" for rule in facts.used), *_told(request)])),
+        stopped=_identity(request, facts) or _arguments(request),
+        killed=switched_off(facts.switches, agent_id=facts.agent_id, tool=tool.name),
+    )
+
+
+def evaluate(given: Input, arguments: Mapping[str, Any] | None, policies: Policies, *, explained: bool = True) -> Verdict:
+    """Answer what was asked, with these policies and budgets; the one evaluator, of the gate and of a replay.
+
+    Without `arguments` (erased since) policies that ask for one find none. Without `explained` a refusal that no policy
+    decided does not say what would have been needed, which saves half its time.
+    """
+    if given.stopped is not None:
+        return Refused(given.stopped["rule"], given.stopped["reason"], next_step=rules.next_step(given.stopped["rule"]))
+    context = {**given.context, "args": {} if arguments is None else {given.tool: arguments}}
+    actions = ("read",) if given.effect == "read" else (*_WRITING, "run_unattended") if given.level == "auto" else _WRITING
+    answers = policies.ask_all(actions, principal=("Agent", given.agent), parents=_teams(given.team), tool=given, context=context)
+    why = _Why(policies, given, context if explained else None)
+    refused = _refusal(answers[0], why) or _budget(given, policies)
     if refused is not None:
         return refused
-    context = policy_context(request, facts)
-    proposing = _ask(policies, facts, "read" if request.tool.effect == "read" else "propose", request.tool, context)
-    if not proposing.allowed:
-        return _policy_refusal(proposing, policies, request.tool)
-    if request.tool.effect == "read":
-        return Allowed(proposing.policies, "a read within the agent's scopes")
-    over = _budget(facts)
-    if over is not None:
-        return over
-    return _approvals(request, facts, policies, context)
+    if given.effect == "read":
+        return Allowed(answers[0].policies, "a read within the agent's scopes")
+    return _approvals(answers, why)
 
 
 def switched_off(facts_switches: frozenset[str], *, agent_id: str, tool: str) -> bool:
@@ -113,16 +73,37 @@ def switched_off(facts_switches: frozenset[str], *, agent_id: str, tool: str) ->
 
 
 def policy_context(request: Request, facts: Facts) -> dict[str, Any]:
-    """The facts as the policy vocabulary names them; optional ones are left out rather than invented."""
+    """The facts and arguments as the policy vocabulary names them, for a question about a person."""
+    return {**_context(request, facts), "args": {request.tool.name: request.arguments}}
+
+
+def may_approve(
+    policies: Policies, *, user_id: str, role: str, tool: Subject, context: Mapping[str, Any], teams: Iterable[str] = ()
+) -> Answer:
+    """Whether the policies let this person approve this action."""
+    parents = [("Role", role), *(("Team", team) for team in teams)]
+    return policies.ask_all(["approve"], principal=("Person", user_id), parents=parents, tool=tool, context=context)[0]
+
+
+def _context(request: Request, facts: Facts) -> dict[str, Any]:
+    """Facts that may be missing are left out rather than invented."""
     context: dict[str, Any] = {
         "level": facts.level,
+        "team": facts.agent_team,
         "region": facts.region,
         "channel": facts.channel,
         "ticket_status": facts.ticket_status,
         "hour": facts.local.hour,
         "weekday": facts.local.isoweekday(),
-        "suspicious_text": any(glyphs.suspicious(text) for text in glyphs.strings(dict(request.arguments))),
+        "business_hours": facts.business_hours,
+        "suspicious_text": any(glyphs.suspicious(text) for text in glyphs.strings(request.arguments)),
+        "tainted": facts.tainted,
+        "known": {request.tool.name: dict(request.known)} if request.known else {},
+        "used": dict(facts.used),
     }
+    for name in ("ticket_hours", "customer_days", "customer_tickets"):
+        if (number := getattr(facts, name)) is not None:
+            context[name] = number
     if request.amount is not None:
         context |= {"amount_minor": request.amount.minor, "currency": request.amount.currency}
     if request.confidence is not None:
@@ -132,72 +113,100 @@ def policy_context(request: Request, facts: Facts) -> dict[str, Any]:
     return context
 
 
-def may_approve(policies: Policies, *, user_id: str, role: str, tool: Tool, context: dict[str, Any]) -> Answer:
-    """Whether the policies let this person approve this action."""
-    person = {"type": "Person", "id": user_id}
-    return policies.ask(principal=person, parents=[{"type": "Role", "id": role}], action="approve", tool=tool, context=context)
+def _told(request: Request) -> list[str]:
+    return [f"known.{request.tool.name}.{name}" for name in request.known]
 
 
-def _ask(policies: Policies, facts: Facts, action: str, tool: Tool, context: dict[str, Any]) -> Answer:
-    return policies.ask(principal={"type": "Agent", "id": facts.agent_name}, parents=[], action=action, tool=tool, context=context)
+def _teams(team: str) -> tuple[tuple[str, str], ...]:
+    return (("Team", team),) if team else ()
 
 
-def _identity(request: Request, facts: Facts) -> Refused | None:
+def _identity(request: Request, facts: Facts) -> dict[str, str] | None:
     tool = request.tool
     if facts.recheck and switched_off(facts.switches, agent_id=facts.agent_id, tool=tool.name):
-        return Refused(KILL_SWITCH, "The kill switch is on; nothing starts until it is released.")
+        return _stop(KILL_SWITCH, "The kill switch is on; nothing starts until it is released.")
     if not facts.agent_enabled:
-        return Refused("agent-disabled", "This agent is disabled.")
-    if not identity.allows(facts.scopes, tool.name, tool.effect):
-        return Refused("scope", f"This agent was not granted to {'read with' if tool.effect == 'read' else 'use'} this tool.")
+        return _stop("agent-disabled", "This agent is disabled.")
+    customer = request.target_customer or facts.ticket_customer
+    if not identity.allows(facts.scopes, tool.name, tool.effect, region=facts.region or None, ticket=facts.ticket, customer=customer):
+        elsewhere = " here" if identity.allows_somewhere(facts.scopes, tool.name, tool.effect) else ""
+        return _stop("scope", f"This agent was not granted to {'read with' if tool.effect == 'read' else 'use'} this tool{elsewhere}.")
     if tool.effect == "write" and facts.level == "off":
-        return Refused("level-off", "A manager switched this action off for this agent.")
+        return _stop("level-off", "A manager switched this action off for this agent.")
     return None
 
 
-def _arguments(request: Request) -> Refused | None:
+def _arguments(request: Request) -> dict[str, str] | None:
     try:
         schema.normalise(request.tool, dict(request.arguments))
     except BadInput as error:
-        listed = "; ".join(f"{field or 'arguments'} {problem}" for field, problem in sorted(error.problems.items()))
-        return Refused("schema", f"The arguments do not fit the tool: {listed}.")
+        listed = "; ".join(f"{explain.plain(field) or 'arguments'} {problem}" for field, problem in sorted(error.problems.items()))
+        return _stop("schema", f"The arguments do not fit the tool: {listed}.")
     return None
 
 
-def _policy_refusal(answer: Answer, policies: Policies, tool: Tool) -> Refused:
-    if answer.broken is not None:
-        return Refused("policy-broken", "The policy could not be evaluated, so nothing runs; an engineer has to look.", answer.policies)
+def _stop(rule: str, reason: str) -> dict[str, str]:
+    return {"rule": rule, "reason": reason}
+
+
+@dataclass(frozen=True, slots=True)
+class _Why:
+    """What a sentence needs; without a context nothing beyond the deciding sentences is said."""
+
+    policies: Policies
+    given: Input
+    context: Mapping[str, Any] | None
+
+    def said(self, answer: Answer, otherwise: str, action: str) -> str:
+        """The deciding policies' sentences, or else why there is none and what would have been needed."""
+        sentences = " ".join(self.policies.sentence(policy) for policy in answer.policies)
+        if sentences or self.context is None:
+            return sentences or otherwise
+        return f"{otherwise} {explain.missing(self.policies, self.given, self.context, action)}".strip()
+
+
+def _refusal(answer: Answer, why: _Why) -> Refused | None:
+    reading = why.given.effect == "read"
+    if answer.allowed or (answer.broken is not None and not answer.policies and not reading):
+        return None
     if answer.policies:
-        sentences = " ".join(policies.sentence(policy) for policy in answer.policies)
-        return Refused(answer.policies[0], sentences, answer.policies)
-    return Refused(
-        "default-deny",
-        f"No policy permits {'reading' if tool.effect == 'read' else 'this action'} here, and what is not permitted is denied.",
-    )
+        rule = answer.policies[0]
+        return Refused(rule, why.said(answer, "", ""), answer.policies, why.policies.next_step(rule))
+    if answer.broken is not None:
+        reason = "The rules could not be evaluated for this, so nothing is read; an engineer has to look."
+        return Refused(rules.BROKEN, reason, (), rules.next_step(rules.BROKEN), broken=True)
+    otherwise = f"No policy permits {'reading this' if reading else 'this action'} here, and what is not permitted is denied."
+    reason = why.said(answer, otherwise, "read" if reading else "propose")
+    return Refused("default-deny", reason, (), rules.next_step("default-deny"))
 
 
-def _budget(facts: Facts) -> Refused | None:
-    if facts.recheck:
-        return None  # the reservation that follows is exact; a reading here could only be older
-    for charge, used in facts.charges:
-        if used + charge.amount > charge.limit:
-            return Refused(charge.rule, charge.sentence)
+def _budget(given: Input, policies: Policies) -> Refused | None:
+    for charge in given.charges:
+        limit = policies.limit(charge["rule"])
+        if limit is not None and charge["used"] + charge["amount"] > limit:
+            sentence = next(rule.sentence for rule in policies.budget_rules if rule.id == charge["rule"])
+            return Refused(charge["rule"], sentence, next_step=policies.next_step(charge["rule"]))
     return None
 
 
-def _approvals(request: Request, facts: Facts, policies: Policies, context: dict[str, Any]) -> Verdict:
-    alone = _ask(policies, facts, "approve_alone", request.tool, context)
+def _approvals(answers: list[Answer], why: _Why) -> Verdict:
+    proposing, alone = answers[:2]
+    if proposing.broken is not None or alone.broken is not None:
+        reason = "The rules could not be evaluated for this, so two people have to look and an engineer has to mend them."
+        return NeedsApproval(2, () if alone.allowed else alone.policies, reason, rules.BROKEN, broken=True)
     if not alone.allowed:
-        why = " ".join(policies.sentence(policy) for policy in alone.policies) or "No policy lets one person decide this alone."
-        return NeedsApproval(2, alone.policies, why, alone.policies[0] if alone.policies else "two-people-by-default")
-    if facts.level != "auto":
-        return NeedsApproval(1, alone.policies, "A person decides every action of this kind: its level is suggest.", "level-suggest")
-    unattended = _ask(policies, facts, "run_unattended", request.tool, context)
+        reason = why.said(alone, "No policy lets one person decide this alone.", "approve_alone")
+        return NeedsApproval(2, alone.policies, reason, alone.policies[0] if alone.policies else "two-people-by-default")
+    if why.given.level != "auto":
+        reason = f"A person decides every action of this kind: its level is {why.given.level}."
+        return NeedsApproval(1, alone.policies, reason, "level-suggest")
+    unattended = answers[2]
     if not unattended.allowed:
-        why = " ".join(policies.sentence(policy) for policy in unattended.policies) or "No policy lets this run without a person."
-        return NeedsApproval(1, unattended.policies, why, unattended.policies[0] if unattended.policies else "attended-by-default")
-    if context["suspicious_text"]:
+        reason = why.said(unattended, "No policy lets this run without a person.", "run_unattended")
+        rule = unattended.policies[0] if unattended.policies else rules.BROKEN if unattended.broken else "attended-by-default"
+        return NeedsApproval(1, unattended.policies, reason, rule, broken=unattended.broken is not None)
+    if why.given.context["suspicious_text"]:
         return NeedsApproval(1, (), "The text holds hidden or look-alike characters, so a person has to look.", "suspicious-text")
-    if switched_off(facts.switches, agent_id=facts.agent_id, tool=request.tool.name):
+    if why.given.killed:
         return NeedsApproval(1, (), "The kill switch is on, so nothing is approved without a person.", KILL_SWITCH)
-    return Allowed(unattended.policies, " ".join(policies.sentence(policy) for policy in unattended.policies))
+    return Allowed(unattended.policies, why.said(unattended, "", ""))

@@ -7,25 +7,54 @@ Default deny. Four questions are asked of an agent (`read`, `propose`, `approve_
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cedarpy
 
-from copilot.errors import SetupError
-from copilot.gate import budgets
+from copilot.errors import BadInput, SetupError
+from copilot.gate import folder, rules
+from copilot.gate import vocabulary as words
+from copilot.gate.budgets import BudgetRule
+from copilot.gate.calendar import Calendar
+from copilot.gate.folder import Statement
 from copilot.toolkit import Tool
 
-VOCABULARY = Path(__file__).with_name("vocabulary.cedarschema")
 STARTER = Path(__file__).with_name("starter")
+_MOST_HANDLES = 4096
+
+Uid = tuple[str, str]  # type and id, such as ("Role", "manager")
+
+
+class Subject(Protocol):
+    """What policies may know of a tool: of a registered one, or of one as a recorded verdict remembers it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def effect(self) -> str:
+        """`read` or `write`."""
+
+    @property
+    def risk(self) -> str:
+        """`low`, `medium` or `high`."""
+
+    @property
+    def reversible(self) -> bool:
+        """Whether it can be undone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One question's answer: `allowed`, or not; the deciding policies' ids; `broken` when Cedar could not decide."""
+    """One question's answer: `allowed`, or not; the deciding policies' ids; `broken` when Cedar could not decide.
+
+    Not allowed with policies: these forbade it, and no error elsewhere could change that. Not allowed without: nothing permitted it.
+    """
 
     allowed: bool
     policies: tuple[str, ...]
@@ -34,68 +63,145 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """A loaded policy directory: parsed handles, sentences by policy id, budget rules, and a hash over all of it."""
+    """A loaded policy folder: parsed handles, its statements and budgets, its calendar, and a hash over all its files.
+
+    `ids` maps Cedar's own names of the policies to ours; `mentions` says which facts a policy asks about.
+    """
 
     handle: Any
     schema: Any
+    statements: tuple[Statement, ...]
     ids: dict[str, str]
     sentences: dict[str, str]
-    budget_rules: tuple[budgets.BudgetRule, ...]
+    budget_rules: tuple[BudgetRule, ...]
+    calendar: Calendar
+    vocabulary: words.Vocabulary
+    files: dict[str, str]
     hash: str
+    _handles: dict[Any, Any] = field(init=False, default_factory=dict, repr=False, compare=False)
+
+    @property
+    def mentions(self) -> dict[str, frozenset[str]]:
+        """By policy id, the facts it asks about: `amount_minor`, `used.refunds-per-day`, `args.pay.memo`."""
+        return {statement.id: statement.mentions for statement in self.statements}
+
+    @property
+    def vocabulary_names(self) -> frozenset[str]:
+        """Every fact these policies could ask about."""
+        return self.vocabulary.names()
 
     def sentence(self, policy_id: str) -> str:
         """The plain sentence a policy's author wrote for people."""
         return self.sentences.get(policy_id, "")
 
-    def ask(self, *, principal: dict[str, str], parents: list[dict[str, str]], action: str, tool: Tool, context: dict[str, Any]) -> Answer:
+    def next_step(self, rule: str) -> str:
+        """What can be done about a refusal by this policy, budget or rule of the gate."""
+        own = {statement.id: statement.next_step or rules.POLICY_NEXT for statement in self.statements}
+        own |= {each.id: each.next_step or rules.BUDGET_NEXT for each in self.budget_rules}
+        return own.get(rule) or rules.next_step(rule)
+
+    def limit(self, rule: str) -> int | None:
+        """How much this budget holds; None for one that is not in this folder or never refuses."""
+        return next((each.limit for each in self.budget_rules if each.id == rule and not each.measure), None)
+
+    def ask(
+        self, *, principal: dict[str, str], parents: list[dict[str, str]], action: str, tool: Subject, context: Mapping[str, Any]
+    ) -> Answer:
         """Put one question; any evaluation error counts as `broken` and never as an allow."""
-        resource = {"type": "Tool", "id": tool.name}
-        attributes = {"effect": tool.effect, "risk": tool.risk, "reversible": tool.reversible}
-        entities: list[dict[str, Any]] = [
-            {"uid": resource, "attrs": attributes, "parents": []},
-            {"uid": principal, "attrs": {}, "parents": parents},
-            *({"uid": parent, "attrs": {}, "parents": []} for parent in parents),
-        ]
-        request = {"principal": principal, "action": {"type": "Action", "id": action}, "resource": resource, "context": context}
-        result = cedarpy.is_authorized(request, self.handle, entities, self.schema)
-        policies = tuple(sorted(self.ids.get(reason, reason) for reason in result.diagnostics.reasons))
+        above = [(parent["type"], parent["id"]) for parent in parents]
+        return self.ask_all([action], principal=(principal["type"], principal["id"]), parents=above, tool=tool, context=context)[0]
+
+    def ask_all(
+        self, actions: Sequence[str], *, principal: Uid, parents: Iterable[Uid] = (), tool: Subject, context: Mapping[str, Any]
+    ) -> list[Answer]:
+        """Put several questions about the same matter, in their order.
+
+        The first is validated against the vocabulary; the others carry the very same context, so they are not validated again.
+        """
+        try:
+            given = json.dumps(self.vocabulary.typed(context))
+        except (ValueError, ArithmeticError, TypeError, AttributeError) as error:
+            return [Answer(False, (), broken=f"a fact does not fit its type: {error}")] * len(actions)
+        entities = self.entities(principal, tuple(parents), tool)
+        who = {"type": principal[0], "id": principal[1]}
+        what = {"type": "Tool", "id": tool.name}
+        asked = [{"principal": who, "action": {"type": "Action", "id": action}, "resource": what, "context": given} for action in actions]
+        first = cedarpy.is_authorized(asked[0], self.handle, entities, self.schema)
+        if first.decision == cedarpy.Decision.NoDecision:
+            return [self._answer(first)] * len(actions)
+        return [self._answer(result) for result in (first, *cedarpy.is_authorized_batch(asked[1:], self.handle, entities))]
+
+    def entities(self, principal: Uid, parents: tuple[Uid, ...], tool: Subject) -> Any:
+        """The parsed handle of everybody concerned, kept for the next time."""
+        key = (principal, parents, tool.name, tool.effect, tool.risk, tool.reversible)
+        found = self._handles.get(key)
+        if found is None:
+            if len(self._handles) >= _MOST_HANDLES:
+                self._handles.clear()
+            found = self._handles[key] = cedarpy.Entities.from_json_str(json.dumps(_entities(principal, parents, tool)), self.schema)
+        return found
+
+    def _answer(self, result: cedarpy.AuthzResult) -> Answer:
+        decided = tuple(sorted(self.ids.get(reason, reason) for reason in result.diagnostics.reasons))
         errors = result.diagnostics.errors
         if errors or result.decision == cedarpy.Decision.NoDecision:
-            return Answer(False, policies, broken="; ".join(map(str, errors)) or "no decision")
-        return Answer(result.decision == cedarpy.Decision.Allow, policies)
+            forbidden = decided if result.decision == cedarpy.Decision.Deny else ()
+            return Answer(False, forbidden, broken="; ".join(map(str, errors)) or "no decision")
+        return Answer(result.decision == cedarpy.Decision.Allow, decided)
 
 
-def load(directory: Path | None) -> Policies:
-    """Read `*.cedar` and `budgets.toml`; without a directory the careful starter set that ships with Copilot.
+def _entities(principal: Uid, parents: Iterable[Uid], tool: Subject) -> list[dict[str, Any]]:
+    above = [{"type": kind, "id": name} for kind, name in parents]
+    attributes = {"effect": tool.effect, "risk": tool.risk, "reversible": tool.reversible}
+    return [
+        {"uid": {"type": "Tool", "id": tool.name}, "attrs": attributes, "parents": []},
+        {"uid": {"type": principal[0], "id": principal[1]}, "attrs": {}, "parents": above},
+        *({"uid": uid, "attrs": {}, "parents": []} for uid in above),
+    ]
 
-    SetupError names the file and the mistake: a policy without @id or @sentence, an id used twice, a misspelt attribute.
+
+def vocabulary(tools: Iterable[Tool], rules: Iterable[str]) -> str:
+    """The Cedar schema of these tools and budgets, as policy authors read it."""
+    return words.of(tools, rules).text()
+
+
+def load(directory: Path | None, tools: Iterable[Tool] = ()) -> Policies:
+    """Read a policy folder; without one the careful starter set that ships with Copilot.
+
+    SetupError names the file and the mistake: a policy without @id or @sentence, an id used twice, a misspelt fact, a
+    tool that does not exist. Without `tools` their names are not checked and their arguments have no words.
     """
     directory = directory or STARTER
-    files = sorted(directory.glob("*.cedar")) if directory.is_dir() else []
-    if not files:
+    files = folder.from_disk(directory)
+    if not any(name.endswith(".cedar") for name in files):
         raise SetupError(f"COPILOT_POLICY_DIR {directory} holds no .cedar files, so nothing could ever be allowed.")
-    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    rules = budgets.load(directory)
-    budget_file = directory / "budgets.toml"
-    whole = text + (budget_file.read_text(encoding="utf-8") if budget_file.is_file() else "")
     try:
-        schema = cedarpy.Schema.from_str(VOCABULARY.read_text(encoding="utf-8"))
-        handle = cedarpy.PolicySet.from_str(text)
-        parsed = json.loads(cedarpy.policies_to_json_str(text))["staticPolicies"]
-    except ValueError as error:
-        raise SetupError(f"Policies in {directory} do not parse: {error}") from error
-    checked = cedarpy.validate_policies(text, schema)
-    if not checked.validation_passed:
-        raise SetupError(f"Policies in {directory}: {'; '.join(str(error) for error in checked.errors)}")
-    ids = {key: str(policy.get("annotations", {}).get("id", "")) for key, policy in parsed.items()}
-    sentences = {ids[key]: str(policy.get("annotations", {}).get("sentence", "")) for key, policy in parsed.items()}
-    if not all(ids.values()) or not all(sentences.values()):
-        raise SetupError(f"Policies in {directory}: every policy carries @id(…) and @sentence(…).")
-    if odd := [name for name in ids.values() if not budgets.ID.fullmatch(name)]:
-        raise SetupError(f"Policies in {directory}: @id {odd[0]!r}: use lower-case letters, digits, dots and dashes, at most 64.")
-    if len(sentences) != len(ids):
-        raise SetupError(f"Policies in {directory}: two policies have the same @id.")
-    return Policies(handle, schema, ids, sentences, rules, hashlib.sha256(whole.encode()).hexdigest())
+        return from_files(files, tools)
+    except BadInput as error:
+        raise SetupError(f"Policies in {directory}: {error}") from error
+
+
+def from_files(files: Mapping[str, str], tools: Iterable[Tool] = ()) -> Policies:
+    """Read a policy folder given as text by file name; BadInput.problems has a sentence for each file with a mistake."""
+    found = folder.read(files, tools=tools)
+    handle = cedarpy.PolicySet.from_str(found.text)
+    ids = {f"policy{number}": statement.id for number, statement in enumerate(found.statements)}
+    told = {name: policy.annotations.get("id") for name, policy in handle.to_pst().static_policies.items()}
+    if told != ids:  # Cedar numbers policies in the order of the text; were that ever to change, verdicts would name the wrong ones
+        raise SetupError("Cedar numbers the policies in another order than we do; this version of cedarpy does not fit.")
+    sentences = {statement.id: statement.sentence for statement in found.statements}
+    return Policies(
+        handle=handle,
+        schema=found.schema,
+        statements=found.statements,
+        ids=ids,
+        sentences=sentences,
+        budget_rules=found.budget_rules,
+        calendar=found.calendar,
+        vocabulary=found.words,
+        files=dict(files),
+        hash=found.hash,
+    )
 
 
 _current: Policies | None = None
