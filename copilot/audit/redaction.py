@@ -156,11 +156,35 @@ def known_in(value: Any, *, under: str = "") -> tuple[Known, ...]:
 # ---- one pass over a text
 
 
+_protected: dict[str, None] = {}  # this process's own secrets
+_LEAST_SECRET = 6  # a shorter one would take ordinary words out of every text
+
+
+def protect(value: str) -> None:
+    """From now on take this value, a secret of our own, out of every text; there is no mark and no way back."""
+    if len(value) >= _LEAST_SECRET:
+        _protected.setdefault(value)
+
+
+def unprotect(value: str) -> None:
+    """Forget a secret that has expired, such as an access token."""
+    _protected.pop(value, None)
+
+
+def without_secrets(text: str) -> str:
+    """The text without our own secrets and nothing else changed."""
+    for value in sorted(tuple(_protected), key=len, reverse=True):  # a copy: another thread may add one
+        if value in text:
+            text = text.replace(value, "[secret]")
+    return text
+
+
 _Find = Callable[[str], list[patterns.Span]]
 _Mark = Callable[[str, str], str]
 
 
 def _replace(text: str, find: _Find, mark: _Mark) -> str:
+    text = without_secrets(text)
     pieces, done = [], 0
     for start, end, kind in _merged(find(text)):
         pieces += [text[done:start], mark(kind, text[start:end])]

@@ -14,7 +14,7 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -119,21 +119,6 @@ def client(*, purpose: str, allow: str | None = None, limit: int = LIMIT, timeou
     A refused address surfaces as `Forbidden`, which is an `httpx2.ConnectError`; an endless answer as `TooLong`.
     """
     return _client(Way(purpose, addresses.origin_of(allow), limit, None), timeout)
-
-
-def async_client(
-    *,
-    purpose: str,
-    allow: str | None = None,
-    limit: int = LIMIT,
-    timeout: float | None = TIMEOUT,
-    headers: Mapping[str, str] | None = None,
-) -> httpx2.AsyncClient:
-    """`client` for an event loop. With `timeout=None` a stream of events may stay open; `limit` then counts all of it."""
-    way = Way(purpose, addresses.origin_of(allow), limit, None)
-    return httpx2.AsyncClient(
-        transport=_AsyncTransport(way), follow_redirects=False, timeout=timeout, trust_env=False, headers=_headers(headers or {})
-    )
 
 
 def sentence(error: Forbidden) -> str:
@@ -243,44 +228,4 @@ class _Body(httpx2.SyncByteStream):
     def close(self) -> None:
         self._given.close()
         self._pool.close()
-        self._trip.over()
-
-
-class _AsyncTransport(httpx2.AsyncBaseTransport):
-    """The same for an event loop; the resolver waits in a thread."""
-
-    def __init__(self, way: Way) -> None:
-        self._way = way
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        import anyio.to_thread  # only MCP over HTTP comes here
-
-        trip = trips.begin(request, self._way)
-        with _on(trip):
-            trip.checked(request.url)
-            judged = await anyio.to_thread.run_sync(trip.judged, resolve)
-            backend = wire.AsyncBackend(judged, trip.until)
-            pool = httpcore2.AsyncConnectionPool(ssl_context=_tls(), max_connections=1, retries=0, http2=False, network_backend=backend)
-            try:
-                given = await pool.handle_async_request(_core(request))
-                headers = trip.answered(given.status, httpx2.Headers(given.headers))
-            except BaseException:
-                await pool.aclose()
-                raise
-        return httpx2.Response(given.status, headers=headers, stream=_AsyncBody(given, pool, trip))
-
-
-class _AsyncBody(httpx2.AsyncByteStream):
-    def __init__(self, given: httpcore2.Response, pool: httpcore2.AsyncConnectionPool, trip: Trip) -> None:
-        self._given, self._pool, self._trip = given, pool, trip
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _on(self._trip):
-            async for chunk in self._given.aiter_stream():
-                for part in self._trip.measured(chunk):
-                    yield part
-
-    async def aclose(self) -> None:
-        await self._given.aclose()
-        await self._pool.aclose()
         self._trip.over()
