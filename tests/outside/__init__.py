@@ -1,0 +1,1 @@
+"""Somebody else's tools, tasks and mistakes, brought through the product by its public toolkit only."""
