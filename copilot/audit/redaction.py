@@ -173,7 +173,7 @@ def unprotect(value: str) -> None:
 
 def without_secrets(text: str) -> str:
     """The text without our own secrets and nothing else changed."""
-    for value in sorted(tuple(_protected), key=len, reverse=True):  # a copy: another thread may add one
+    for value in sorted(_protected, key=len, reverse=True):
         if value in text:
             text = text.replace(value, "[secret]")
     return text
