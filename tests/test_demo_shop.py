@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -14,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import OKPAlgorithm
 
+from copilot import proof
 from copilot.demo import jsonhttp, stock
 from copilot.demo.shop import Shop
 from copilot.demo.stock import Order
@@ -185,6 +190,114 @@ def test_a_call_takes_a_few_milliseconds(far: httpx2.Client) -> None:
         far.post(REFUND, json=refund(one, 1), headers=keyed(f"p{number}"))
         times.append(time.perf_counter() - begun)
     assert sorted(times)[25] < 0.02, "the median call; a wrong socket option costs 40 ms"
+
+
+# -- with Copilot's keys: nothing happens without the proof that exactly this was approved
+
+SIGNER = Ed25519PrivateKey.generate()
+JWKS = {"keys": [json.loads(OKPAlgorithm.to_jwk(SIGNER.public_key())) | {"kid": "k1"}]}
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[httpx2.Client]:
+    """The same shop, which knows the public keys."""
+    shop = Shop(tmp_path, keys=JWKS)
+    with jsonhttp.Server(shop.handle, port=0) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        with httpx2.Client(base_url=f"http://127.0.0.1:{server.server_port}", trust_env=False) as client:
+            yield client
+        server.shutdown()
+        thread.join()
+    shop.store.close()
+
+
+def token(body: dict[str, Any], *, customer: str, key: str = "p1", tool: str = "issue_refund", **changes: Any) -> str:
+    at = int(time.time())
+    target = f"order:{body['order_id']}" if "order_id" in body else f"customer:{body['customer_id']}"
+    claims = {
+        "iss": "copilot", "aud": f"tool:{tool}", "sub": customer, "act": {"sub": "desk"}, "jti": secrets.token_hex(8), "target": target,
+        "digest": "d", "arguments": proof.fingerprint(body), "key": key, "iat": at, "exp": at + 60,
+    } | changes  # fmt: skip
+    return jwt.encode(claims, SIGNER, algorithm="EdDSA", headers={"kid": "k1", "typ": proof.KIND})
+
+
+def proven(proof_: str, key: str = "p1") -> dict[str, str]:
+    return keyed(key) | {"Authorization": f"Bearer {proof_}"}
+
+
+def test_an_approved_call_is_done_once_however_often_its_proof_comes_along(guarded: httpx2.Client) -> None:
+    one = order("delivered")
+    body = refund(one, 100)
+    good = token(body, customer=one.customer.id)
+    assert guarded.post(REFUND, json=body, headers=proven(good)).status_code == 200
+    again = guarded.post(REFUND, json=body, headers=proven(good))
+    assert (again.status_code, again.json()["detail"]) == (403, "The proof of approval was used before.")
+    repeated = guarded.post(REFUND, json=body, headers=proven(token(body, customer=one.customer.id)))
+    assert repeated.status_code == 200, "a repeat that was allowed again brings a proof of its own, and gets the first answer"
+    assert len(guarded.get("/ledger").json()) == 1
+
+
+def test_a_confused_deputy_is_refused(guarded: httpx2.Client) -> None:
+    one = order("delivered")
+    other = next(
+        each for each in stock.orders() if each.customer.id != one.customer.id and each.status == "delivered" and not each.refunded
+    )
+    body = refund(one, 100)
+    attempts = {
+        "speaks for another customer": proven(token(body, customer=other.customer.id)),
+        "is for another target": proven(token(refund(other, 100), customer=other.customer.id)),
+        "is for other arguments": proven(token(refund(one, 99), customer=one.customer.id)),
+        "is for another tool": proven(token(body, customer=one.customer.id, tool="cancel_order")),
+        "is for a call under another key": proven(token(body, customer=one.customer.id, key="p2")),
+        "has ended": proven(token(body, customer=one.customer.id, iat=int(time.time()) - 90, exp=int(time.time()) - 30)),
+        "No proof": keyed("p1"),
+        "not valid": proven("a.b.c"),
+    }
+    for said, headers in attempts.items():
+        answer = guarded.post(REFUND, json=body, headers=headers)
+        assert answer.status_code == 403, said
+        assert said in answer.json()["detail"]
+    assert guarded.get("/ledger").json() == []
+
+
+def test_every_effect_asks_for_its_proof_and_no_read_does(guarded: httpx2.Client) -> None:
+    one = order("delivered")
+    for tool in ("issue_refund", "cancel_order", "replace_item", "change_address", "send_gift_card", "reply_to_customer"):
+        answer = guarded.post(f"/effects/{tool}", json={"order_id": one.id, "customer_id": one.customer.id}, headers=keyed("p1"))
+        assert answer.status_code == 403, tool
+    assert guarded.get(f"/orders/{one.id}").status_code == 200
+    message = {"customer_id": one.customer.id, "message": "Hello."}
+    sent = guarded.post(
+        "/effects/reply_to_customer",
+        json=message,
+        headers=proven(token(message, customer=one.customer.id, tool="reply_to_customer")),
+    )
+    assert sent.status_code == 200
+    assert len(guarded.get("/ledger").json()) == 1
+
+
+def test_an_order_that_is_nobodys_belongs_to_nobody(guarded: httpx2.Client) -> None:
+    body = refund(order("delivered"), 100) | {"order_id": "999999"}
+    for customer in ("", "cus_2001"):
+        assert guarded.post(REFUND, json=body, headers=proven(token(body, customer=customer))).status_code == 403
+
+
+@pytest.mark.parametrize("keys", ["", "file", "text"])
+def test_a_shop_without_keys_says_so_at_start(tmp_path: Path, keys: str) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(JWKS))
+    given = {"": {}, "file": {"COPILOT_SHOP_KEYS": str(file)}, "text": {"COPILOT_SHOP_KEYS": json.dumps(JWKS)}}[keys]
+    words = [sys.executable, "-m", "copilot.demo.shop", "--data", str(tmp_path / "shop")]
+    shop = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | given)
+    assert shop.stdout is not None
+    port = json.loads(shop.stdout.readline())["port"]
+    body = refund(order("delivered"), 100)
+    answer = httpx2.post(f"http://127.0.0.1:{port}{REFUND}", json=body, headers=keyed("p1"), trust_env=False)
+    assert answer.status_code == (403 if keys else 200)
+    shop.terminate()
+    _, said = shop.communicate(timeout=30)
+    assert ("approved or not" in said) is not bool(keys)
 
 
 _PARENT = """

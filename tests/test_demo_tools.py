@@ -16,6 +16,7 @@ from copilot.demo.shop import Shop
 from copilot.demo.stock import Order
 from copilot.demo.tools import shop as box
 from copilot.toolkit import Call, Money, Outcome, Preview, ToolError, ToolRefused
+from tests.test_demo_shop import JWKS, token
 
 
 @pytest.fixture
@@ -197,6 +198,20 @@ def test_no_time_left_means_no_call(far: Shop) -> None:
         box.tools["issue_refund"].invoke(samples()["issue_refund"], replace(call(), deadline=datetime.now(UTC) - timedelta(seconds=1)))
     assert caught.value.happened is False
     assert not _ledger(far)
+
+
+def test_every_write_passes_the_proof_on_and_without_one_the_shop_refuses(far: Shop) -> None:
+    far.keys = JWKS
+    owner_of = {each.id: each.customer.id for each in stock.orders()}
+    for name, arguments in samples().items():
+        if box.tools[name].effect == "read":
+            continue
+        with pytest.raises(ToolRefused, match="No proof of approval"):
+            box.tools[name].invoke(arguments, call(name))
+        customer = arguments.get("customer_id") or owner_of[arguments["order_id"]]
+        proven = replace(call(name), token=token(arguments, customer=customer, tool=name, key=name))
+        assert box.tools[name].invoke(arguments, proven)
+    assert len(_ledger(far)) == 6
 
 
 @pytest.mark.parametrize("text", ["../ledger", "..", "1001/payment", "%2e%2e", "\ud800", "1001?x=1", ""])

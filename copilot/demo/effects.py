@@ -3,6 +3,8 @@
 Three promises, on purpose different. Most tools honour the key: the same key gets the same stored answer, refusals
 included, because a late first attempt must not succeed after a repeat was refused. `replace_item` ignores the key but
 can be asked afterwards. `send_gift_card` ignores it and cannot be asked: it is opaque.
+
+Where the shop has Copilot's public keys, nothing of this happens without the one-use token of an approved call.
 """
 
 from __future__ import annotations
@@ -10,15 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from copilot import proof
 from copilot.demo.money import show
 from copilot.demo.store import Row, Store, now
+from copilot.toolkit import ToolRefused
 
 KEYED = frozenset({"issue_refund", "cancel_order", "change_address", "reply_to_customer"})
 LARGEST_GIFT_CARD = 50_000
+_OF_CUSTOMER = frozenset({"send_gift_card", "reply_to_customer"})  # the others are about an order
 REASONS = ("damaged", "not_received", "wrong_item", "late", "goodwill")
 
 
@@ -37,12 +43,30 @@ class Effect:
     currency: str | None = None
 
 
-def perform(store: Store, tool: str, arguments: Row, *, key: str | None, ticket: str | None) -> tuple[int, Row]:
-    """Do one effect, at most once per key for the tools that honour it; return HTTP status and body."""
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a call shows for itself: the public keys it is judged by, and the one-use token that came with it."""
+
+    keys: Mapping[str, Any]
+    token: str | None
+
+
+def perform(
+    store: Store, tool: str, arguments: Row, *, key: str | None, ticket: str | None, approval: Approval | None = None
+) -> tuple[int, Row]:
+    """Do one effect, at most once per key for the tools that honour it; return HTTP status and body.
+
+    With an `approval` only what it covers is done; its token is used up in the same transaction as the effect.
+    """
     if key is None and tool in KEYED:
         return 400, {"detail": "Send an Idempotency-Key."}
     request = hashlib.sha256(json.dumps([tool, arguments], sort_keys=True).encode()).hexdigest()
     with store.transaction():
+        if approval is not None:
+            try:
+                _check(store, tool, arguments, key, approval)
+            except ToolRefused as refused:
+                return 403, {"detail": str(refused)}
         if tool in KEYED and (stored := store.one("SELECT * FROM answers WHERE key = ?", key)):
             if stored["request"] != request:
                 return 409, {"detail": "This idempotency key was used for another request."}
@@ -57,6 +81,33 @@ def perform(store: Store, tool: str, arguments: Row, *, key: str | None, ticket:
         if tool in KEYED:
             store.put("answers", key=key, request=request, status=status, body=json.dumps(body))
     return status, body
+
+
+def _check(store: Store, tool: str, arguments: Row, key: str | None, approval: Approval) -> None:
+    """Raise ToolRefused unless the token was signed for this call and speaks for the customer whom it touches."""
+
+    def used(token_id: str, expires_at: datetime) -> bool:
+        store.change("DELETE FROM tokens WHERE until < ?", int(datetime.now(UTC).timestamp()))
+        if store.one("SELECT 1 FROM tokens WHERE id = ?", token_id):
+            return True
+        store.put("tokens", id=token_id, until=int(expires_at.timestamp()))
+        return False
+
+    target, owner = _touched(store, tool, arguments)
+    claims = proof.check(approval.token, keys=approval.keys, tool=tool, target=target, arguments=arguments, used=used)
+    if claims.customer != owner:
+        raise ToolRefused("The proof of approval speaks for another customer.")
+    if claims.key != key:
+        raise ToolRefused("The proof of approval is for a call under another key.")
+
+
+def _touched(store: Store, tool: str, arguments: Row) -> tuple[str, Any]:
+    """What a call would change, as the tool names its target, and the customer whose that is; None when it is nobody's."""
+    if tool in _OF_CUSTOMER:
+        return f"customer:{arguments.get('customer_id')}", arguments.get("customer_id")
+    order_id = arguments.get("order_id")
+    row = store.one("SELECT customer_id FROM orders WHERE id = ?", order_id) if isinstance(order_id, str) else None
+    return f"order:{order_id}", row["customer_id"] if row else None
 
 
 def _record(store: Store, tool: str, key: str | None, effect: Effect) -> None:

@@ -39,6 +39,8 @@ def get(where: str, call: Call, **query: str) -> Any:
 def post(where: str, call: Call, body: dict[str, Any]) -> dict[str, Any]:
     """Have the shop do something under the call's idempotency key; its answer, which always has an `id`."""
     headers = {"Idempotency-Key": call.idempotency_key}
+    if call.token is not None:  # the proof that exactly this was approved; the shop checks it
+        headers["Authorization"] = f"Bearer {call.token}"
     if call.ticket_id is not None:
         headers["X-Ticket"] = call.ticket_id
     answer = _send("POST", where, call, body=body, headers=headers)

@@ -2,6 +2,9 @@
 
     python -m copilot.demo.shop --data DIR --port 0      prints {"port": N} when it is ready
 
+With COPILOT_SHOP_KEYS (a JWKS document or the path of one) every effect needs a one-use token that Copilot signed for exactly this
+tool, target and arguments, and on behalf of the customer it touches: whoever merely reaches the shop cannot make it act.
+
 `GET /ledger` returns every effect; `POST /faults {tool, mode, times, seconds}` breaks it on purpose: `slow` waits before
 the effect and `slow_after` after it, `error_before` and `error_after` answer 500, `reset_after` cuts the line.
 """
@@ -9,12 +12,16 @@ the effect and `slow_after` after it, `error_before` and `error_after` answer 50
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
+from copilot import proof
 from copilot.demo import catalogue, effects, jsonhttp
 from copilot.demo.faults import ANY, Fault, Faults, UnknownFault
 from copilot.demo.jsonhttp import Answer, Hangup, Request
@@ -28,9 +35,10 @@ _WRITES = {f"/effects/{name}": name for name in effects.KEYED | {"replace_item",
 class Shop:
     """The shop behind one `handle` function; `python -m` and tests serve the same one."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, keys: Mapping[str, Any] | None = None) -> None:
         data.mkdir(parents=True, exist_ok=True)
         self.store = Store(data / "shop.sqlite3")
+        self.keys = keys
         self.faults = Faults(MODES)
 
     def handle(self, request: Request) -> Answer:
@@ -67,7 +75,8 @@ class Shop:
         if (early := _before(fault)) is not None:
             return early
         key, ticket = request.headers.get("idempotency-key"), request.headers.get("x-ticket")
-        status, body = effects.perform(self.store, tool, request.body, key=key, ticket=ticket)
+        approval = None if self.keys is None else effects.Approval(self.keys, _token(request))
+        status, body = effects.perform(self.store, tool, request.body, key=key, ticket=ticket, approval=approval)
         return _after(fault) or Answer(status, body)
 
     def _read(self, path: str, request: Request) -> Answer:
@@ -79,6 +88,11 @@ class Shop:
                 body = find(self.store, unquote(found["id"]) if "id" in pattern.groupindex else "", request)
                 return _after(fault) or (_missing(path) if body is None else Answer(200, body))
         return Answer(404, {"detail": "There is no such page."})
+
+
+def _token(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _before(fault: Fault | None) -> Answer | None:
@@ -133,7 +147,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the shop's SQLite file")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     options = parser.parse_args()
-    jsonhttp.run(Shop(options.data).handle, port=options.port)
+    given = os.environ.get("COPILOT_SHOP_KEYS", "")
+    if not given:
+        print("COPILOT_SHOP_KEYS is not set: this shop does whatever reaches it, approved or not.", file=sys.stderr, flush=True)
+    jsonhttp.run(Shop(options.data, keys=proof.keys_from(given) if given else None).handle, port=options.port)
 
 
 if __name__ == "__main__":

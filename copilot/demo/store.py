@@ -53,6 +53,7 @@ CREATE TABLE IF NOT EXISTS ledger (
     target TEXT NOT NULL, amount_minor INTEGER, currency TEXT, at TEXT NOT NULL, result TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS ledger_by_key ON ledger (key);
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, request TEXT NOT NULL, status INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS tokens (id TEXT PRIMARY KEY, until INTEGER NOT NULL);
 """
 
 

@@ -26,6 +26,7 @@ from urllib.error import URLError
 
 from copilot import config
 from copilot.errors import SetupError
+from copilot.gateway import tooltoken
 from copilot.processes import server
 from copilot.processes.family import Child, Family, Sink
 
@@ -169,6 +170,7 @@ def _start_company(made: Installation, folder: Path) -> None:
         "shop",
         lambda port: (python, "-m", "copilot.demo.shop", "--data", str(folder / "shop"), "--port", str(port)),
         order=_COMPANY,
+        environ={"COPILOT_SHOP_KEYS": json.dumps(tooltoken.public_jwks(environ["SECRET_KEY"]))},
         announces=True,
         stranger=True,
     )
