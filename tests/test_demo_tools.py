@@ -203,7 +203,7 @@ def test_no_time_left_means_no_call(far: Shop) -> None:
 def test_every_write_passes_the_proof_on_and_without_one_the_shop_refuses(far: Shop) -> None:
     far.keys = JWKS
     owner_of = {each.id: each.customer.id for each in stock.orders()}
-    for name, arguments in samples().items():
+    for name, arguments in sorted(samples().items(), reverse=True):  # an address is changed before its order is cancelled
         if box.tools[name].effect == "read":
             continue
         with pytest.raises(ToolRefused, match="No proof of approval"):
