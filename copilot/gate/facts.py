@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from copilot import config
 from copilot import db as database
 from copilot.db import db
 from copilot.errors import NotFound
-from copilot.gate import approvals, budgets, check, switches
+from copilot.gate import approvals, budgets, check, identity, switches, windows
 from copilot.gate.policy import Policies
-from copilot.models import Agent, Budget, Customer, Decision, Grant, Message, Proposal, ProposalVersion, Ticket, User
+from copilot.models import Agent, Customer, Decision, Grant, Message, Proposal, ProposalVersion, Run, Step, Ticket, User
 from copilot.toolkit import Money, Tool
 
 APPROVAL_LIFETIME = timedelta(hours=1)
@@ -55,6 +56,21 @@ def snapshot(proposal_id: str, *, lock: bool = False) -> Snapshot:
     return Snapshot(proposal, version, agent, ticket, customer, level or DEFAULT_LEVEL, database.now())
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a request came about: the session it counts in, whether its author had read customer text, its token's scopes."""
+
+    session: str = ""
+    tainted: bool = True
+    token_scopes: tuple[str, ...] | None = None  # None: no narrower than the agent
+
+
+def origin(proposal: Proposal) -> Origin:
+    """How a stored proposal came about."""
+    scopes = proposal.token_scopes
+    return Origin(proposal.session, proposal.tainted, None if scopes is None else tuple(scopes))
+
+
 def load(
     *,
     agent: Agent,
@@ -64,30 +80,67 @@ def load(
     now: datetime,
     policies: Policies,
     level: str,
+    origin: Origin,
     customer: str | None = None,
     recheck: bool = False,
 ) -> check.Facts:
-    """The facts of one judgement. Budgets are read only where no reservation follows; `customer` is whose target it is."""
-    charges = () if recheck or tool.effect == "read" else charges_of(agent.id, ticket, tool, amount, now, policies, customer=customer)
+    """The facts of one judgement. With `recheck` a reservation follows, so budgets are facts only and refuse nothing here.
+
+    `customer` is whose target it is, as the tool says.
+    """
+    zone, region = config.current().timezone, ticket.region if ticket else ""
+    drawn = windows.used(charges_of(agent, ticket, tool, amount, now, policies, customer=customer, session=origin.session))
     return check.Facts(
-        local=now.astimezone(config.current().timezone),
+        local=policies.calendar.local(now, region, zone),
+        business_hours=policies.calendar.open(now, region, zone),
         agent_id=agent.id,
         agent_name=agent.name,
         agent_enabled=agent.enabled,
-        scopes=tuple(agent.scopes),
+        agent_team=agent.team or "",
+        scopes=identity.narrow(agent.scopes, origin.token_scopes),
         level=level,
         switches=switches.thrown(),
-        region=ticket.region if ticket else "",
+        region=region,
         channel=ticket.channel if ticket else "",
         ticket_status=ticket.status if ticket else "",
+        ticket=ticket.external_id if ticket else None,
         ticket_customer=ticket.customer.external_id if ticket else None,
-        charges=tuple(_used(charges)),
+        ticket_hours=int((now - ticket.created_at).total_seconds() // 3600) if ticket else None,
+        customer_days=(now - ticket.customer.created_at).days if ticket else None,
+        customer_tickets=_open_tickets(ticket.customer_id) if ticket else None,
+        tainted=origin.tainted,
+        charges=() if recheck else tuple(drawn),
+        used={charge.rule: number for charge, number in drawn},
         recheck=recheck,
     )
 
 
+def again(snap: Snapshot, tool: Tool, request: check.Request, policies: Policies) -> check.Facts:
+    """The facts about a stored proposal at this moment, with which its approval and its claim are judged."""
+    return load(
+        agent=snap.agent,
+        ticket=snap.ticket,
+        tool=tool,
+        amount=request.amount,
+        now=snap.now,
+        policies=policies,
+        level=snap.level,
+        origin=origin(snap.proposal),
+        customer=request.target_customer,
+        recheck=True,
+    )
+
+
 def charges_of(
-    agent_id: str, ticket: Ticket | None, tool: Tool, amount: Money | None, now: datetime, policies: Policies, *, customer: str | None
+    agent: Agent,
+    ticket: Ticket | None,
+    tool: Tool,
+    amount: Money | None,
+    now: datetime,
+    policies: Policies,
+    *,
+    customer: str | None,
+    session: str,
 ) -> tuple[budgets.Charge, ...]:
     """What this call would draw on which budget windows.
 
@@ -97,22 +150,21 @@ def charges_of(
     return budgets.charges(
         policies.budget_rules,
         tool=tool.name,
-        agent_id=agent_id,
+        effect=tool.effect,
+        agent_id=agent.id,
         customer_id=customer or (ticket.customer.external_id if ticket else None),
+        team=agent.team,
+        session=session,
         amount_minor=amount.minor if amount else None,
         currency=amount.currency if amount else None,
         now=now,
+        timezone=config.current().timezone,
     )
 
 
-def _used(charges: Iterable[budgets.Charge]) -> list[tuple[budgets.Charge, int]]:
-    charges = list(charges)
-    if not charges:
-        return []
-    keys = [charge.key for charge in charges]
-    rows = db.session.execute(select(Budget.key, Budget.spent + Budget.reserved).where(Budget.key.in_(keys)))
-    used = {row[0]: row[1] for row in rows}
-    return [(charge, used.get(charge.key, 0)) for charge in charges]
+def _open_tickets(customer_id: str) -> int:
+    query = select(func.count()).select_from(Ticket).where(Ticket.customer_id == customer_id, Ticket.status.in_(("open", "pending")))
+    return db.session.scalar(query) or 0
 
 
 def level(agent_id: str, tool: str) -> str:
@@ -120,11 +172,12 @@ def level(agent_id: str, tool: str) -> str:
     return db.session.scalar(select(Grant.level).where(Grant.agent_id == agent_id, Grant.tool == tool)) or DEFAULT_LEVEL
 
 
-def request(snap: Snapshot, tool: Tool, arguments: dict[str, object]) -> check.Request:
-    """What the stored version asks for, as the rules see it."""
+def request(snap: Snapshot, tool: Tool, arguments: dict[str, object], *, known: Mapping[str, Any] | None = None) -> check.Request:
+    """What the stored version asks for, as the rules see it; `known` is what the tool says now, else what it said then."""
     version = snap.version
     amount = Money(version.amount_minor, version.currency) if version.amount_minor is not None and version.currency else None
-    return check.Request(tool, arguments, amount, version.target, version.customer_ref, snap.proposal.confidence)
+    told = version.preview.get("known", {}) if known is None else known
+    return check.Request(tool, arguments, amount, version.target, version.customer_ref, snap.proposal.confidence, told)
 
 
 def reviewer(user: User, *, tool: Tool, context: dict[str, object], policies: Policies) -> approvals.Reviewer:
@@ -155,6 +208,13 @@ def counted(snap: Snapshot, people: Iterable[User], *, required: int) -> approva
         raisers=[person for person in raisers if person is not None],
         rules_off=switches.rules_off(),
     )
+
+
+def read_customer_text(run_id: str) -> bool:
+    """Whether a run has seen anything a customer may have written: a message of theirs, or what any tool read."""
+    said = select(Message.id).join(Run, Run.ticket_id == Message.ticket_id).where(Run.id == run_id, Message.author == "customer")
+    read = select(Step.id).where(Step.run_id == run_id, Step.kind == "read")
+    return db.session.scalar(said.limit(1)) is not None or db.session.scalar(read.limit(1)) is not None
 
 
 def ticket_ended_since(snap: Snapshot) -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 from copilot import db as database
 from copilot.db import db
 from copilot.errors import BadInput, NotFound, Refused, Unavailable
-from copilot.gate import arcs, check, digest, facts, policy, schema, tools
-from copilot.gateway import adapters
+from copilot.gate import arcs, check, digest, facts, judgements, library, schema, tools
+from copilot.gateway import adapters, reserve
 from copilot.models import Agent, Ticket
 from copilot.toolkit import Call, Preview, Tool, ToolError, ToolRefused
 
@@ -26,9 +26,10 @@ class Look:
     revision: str | None
 
 
-def call(tool_name: str, arguments: Any, *, agent_id: str, ticket_id: str | None) -> Any:
-    """Run one read for an agent and return its plain JSON result.
+def call(tool_name: str, arguments: Any, *, agent_id: str, ticket_id: str | None, origin: facts.Origin | None = None) -> Any:
+    """Run one read for an agent and return its plain JSON result; no transaction may be open.
 
+    The verdict is kept and the limits on reads are drawn on in a transaction of their own, before the tool is asked.
     Raises Refused with the gate's rule, BadInput with the fields, NotFound for a tool that does not exist,
     Unavailable when the tool could not answer. A write is refused here on every path.
     """
@@ -36,9 +37,11 @@ def call(tool_name: str, arguments: Any, *, agent_id: str, ticket_id: str | None
     if tool.effect != "read":
         raise Refused(f"{tool.name} changes things, so it is proposed and not called.", rule="write-needs-proposal")
     normalised = schema.normalise(tool, arguments)
-    agent, _ = _judge(tool, normalised, agent_id=agent_id, ticket_id=ticket_id)
-    reading = _call_for(tool, agent.name, ticket_id)
-    database.read_again()  # the tool is asked with no snapshot open
+    with database.transaction():
+        agent_name, verdict = _judge(tool, normalised, agent_id=agent_id, ticket_id=ticket_id, origin=origin or facts.Origin(agent_id))
+    if not isinstance(verdict, check.Allowed):
+        raise Refused(verdict.reason, rule=verdict.rule)
+    reading = _call_for(tool, agent_name, ticket_id)
     answered = adapters.bounded(lambda: adapters.invoke(tool, normalised, reading), seconds=tool.timeout)
     if isinstance(answered, adapters.Succeeded):
         if answered.result is None and answered.note:
@@ -150,19 +153,37 @@ def question(proposal_id: str) -> Question | None:
     return Question(tool, _call_for(tool, agent_name, ticket_id))
 
 
-def _judge(tool: Tool, arguments: dict[str, Any], *, agent_id: str, ticket_id: str | None) -> tuple[Agent, Ticket | None]:
+def _judge(
+    tool: Tool, arguments: dict[str, Any], *, agent_id: str, ticket_id: str | None, origin: facts.Origin
+) -> tuple[str, check.Verdict]:
+    """Judge a read, draw on the limits it has, and keep the verdict; gives the agent's name with it."""
     agent = db.session.get(Agent, agent_id)
     if agent is None:
         raise NotFound("There is no such agent.")
     ticket = db.session.get(Ticket, ticket_id) if ticket_id else None
-    policies = policy.current()
-    now = database.now()
-    known = facts.load(agent=agent, ticket=ticket, tool=tool, amount=None, now=now, policies=policies, level="suggest", recheck=True)
-    verdict = check.check(check.Request(tool, arguments), known, policies)
-    if not isinstance(verdict, check.Allowed):
-        rule = verdict.rule if isinstance(verdict, check.Refused) else "not-allowed"
-        raise Refused(verdict.reason, rule=rule)
-    return agent, ticket
+    policies, now, request = library.in_force(), database.now(), check.Request(tool, arguments)
+    known = facts.load(
+        agent=agent,
+        ticket=ticket,
+        tool=tool,
+        amount=None,
+        now=now,
+        policies=policies,
+        level=facts.DEFAULT_LEVEL,
+        origin=origin,
+        recheck=True,
+    )
+    given = check.policy_input(request, known)
+    verdict = check.evaluate(given, arguments, policies)
+    if isinstance(verdict, check.Allowed):
+        try:
+            with db.session.begin_nested():
+                reserve.count_read(facts.charges_of(agent, ticket, tool, None, now, policies, customer=None, session=origin.session))
+        except reserve.OverBudget as over:
+            rule = over.charge.rule
+            verdict = check.Refused(rule, over.charge.sentence, next_step=policies.next_step(rule))
+    judgements.record("read", given, verdict, agent_id=agent.id, policies=policies, at=now)
+    return agent.name, verdict
 
 
 def _call_for(tool: Tool, agent_name: str, ticket_id: str | None) -> Call:

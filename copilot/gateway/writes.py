@@ -6,28 +6,22 @@ approved digest; whoever gets no row stops. Settling happens under the same fenc
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jwt
 from sqlalchemy import insert, update
 
-from copilot import config
 from copilot import db as database
 from copilot.audit import log
 from copilot.db import db, new_id
-from copilot.gate import arcs, check, facts, lifecycle, policy, switches, tools
-from copilot.gateway import aftermath, limits, recheck, refusals, reserve
+from copilot.gate import arcs, check, facts, judgements, library, lifecycle, policy, switches, tools
+from copilot.gateway import aftermath, limits, recheck, refusals, reserve, tooltoken
 from copilot.gateway.adapters import Claim, Failed, Result, Succeeded, Unknown
 from copilot.gateway.reads import Observed, intact
 from copilot.models import Execution, Proposal
 from copilot.notify import outbox
 from copilot.toolkit import Tool
-
-TOKEN_SECONDS = 60
 
 
 def claim(proposal_id: str, observed: Observed) -> Claim | refusals.NotClaimed | None:
@@ -44,30 +38,26 @@ def claim(proposal_id: str, observed: Observed) -> Claim | refusals.NotClaimed |
     if not intact(snap):
         return refusals.hold(snap)
     tool = tools.current().find(proposal.tool)
-    policies = policy.current()
+    policies = library.in_force()
     stale = recheck.stale(snap, tool, policies, observed)
     if stale is not None:
         return refusals.send_back(snap, *stale)
     assert tool is not None
     arguments = json.loads(version.arguments)
-    request = facts.request(snap, tool, arguments)
-    known = facts.load(
-        agent=snap.agent,
-        ticket=snap.ticket,
-        tool=tool,
-        amount=request.amount,
-        now=snap.now,
-        policies=policies,
-        level=snap.level,
-        recheck=True,
+    request = facts.request(snap, tool, arguments, known=observed.preview.known if observed.preview else None)
+    known = facts.again(snap, tool, request, policies)
+    given = check.policy_input(request, known)
+    verdict = check.evaluate(given, arguments, policies)
+    about = (proposal_id, version.version)
+    judgements.record(
+        "claim", given, verdict, agent_id=snap.agent.id, policies=policies, at=snap.now, amount=request.amount, proposal=about
     )
-    verdict = check.check(request, known, policies)
     if isinstance(verdict, check.Refused):
         return refusals.refuse(snap, verdict.rule, verdict.reason)
     unapproved = recheck.unapproved(snap, tool, check.policy_context(request, known), verdict, policies)
     if unapproved is not None:
         return refusals.send_back(snap, *unapproved)
-    return _take(snap, tool, arguments, request)
+    return _take(snap, tool, arguments, request, policies)
 
 
 def settle(claim: Claim, result: Result) -> str:
@@ -107,12 +97,13 @@ def evidence(proposal_id: str, tool: Tool, found: Succeeded) -> bool:
     return moved is not None
 
 
-def _take(snap: facts.Snapshot, tool: Tool, arguments: dict[str, Any], request: check.Request) -> Claim | refusals.NotClaimed | None:
+def _take(
+    snap: facts.Snapshot, tool: Tool, arguments: dict[str, Any], request: check.Request, policies: policy.Policies
+) -> Claim | refusals.NotClaimed | None:
     proposal, now = snap.proposal, snap.now
     proposal_id, version, automatic = proposal.id, proposal.version, proposal.automatic
-    charges = facts.charges_of(
-        proposal.agent_id, snap.ticket, tool, request.amount, now, policy.current(), customer=request.target_customer
-    )
+    customer, session = request.target_customer, proposal.session
+    charges = facts.charges_of(snap.agent, snap.ticket, tool, request.amount, now, policies, customer=customer, session=session)
     try:
         with db.session.begin_nested():
             moved = lifecycle.move(
@@ -131,7 +122,7 @@ def _take(snap: facts.Snapshot, tool: Tool, arguments: dict[str, Any], request: 
                     "lease_until": now + limits.lease(tool),
                     "called_at": proposal.called_at or now,
                 },
-                event={"agent": proposal.agent_id, "tool": tool.name, "policy": policy.current().hash},
+                event={"agent": proposal.agent_id, "tool": tool.name, "policy": policies.hash},
                 at=now,
             )
             if moved is None:
@@ -162,29 +153,8 @@ def _take(snap: facts.Snapshot, tool: Tool, arguments: dict[str, Any], request: 
         agent_name=snap.agent.name,
         ticket_id=snap.ticket.external_id if snap.ticket else None,
         automatic=automatic,
-        token=_token(snap, tool, moved.digest),
+        token=tooltoken.mint(snap, tool, arguments, moved.digest),
         expires_at=datetime.now(UTC) + timedelta(seconds=tool.timeout),
-    )
-
-
-def _token(snap: facts.Snapshot, tool: Tool, approved: str) -> str:
-    """A one-use proof for the tool, good for a minute: this agent, this tool, this target, exactly this digest."""
-    key = hmac.new(config.current().secret.encode(), b"copilot tool token v1", hashlib.sha256).digest()
-    issued = datetime.now(UTC)
-    return jwt.encode(
-        {
-            "iss": "copilot",
-            "aud": f"tool:{tool.name}",
-            "sub": snap.customer.external_id if snap.customer else "",
-            "act": {"sub": snap.agent.name},
-            "jti": new_id("use"),
-            "target": snap.version.target,
-            "digest": approved,
-            "iat": issued,
-            "exp": issued + timedelta(seconds=TOKEN_SECONDS),
-        },
-        key,
-        algorithm="HS256",
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import selectinload
 
 from copilot.db import db, now
 from copilot.errors import NotFound
-from copilot.gate import arcs, facts, library, policy, tools, windows
+from copilot.gate import arcs, facts, library, tools, windows
 from copilot.models import Decision, Execution, Proposal, ProposalVersion, Ticket
 from copilot.review import likeness
 from copilot.toolkit import Money
@@ -205,7 +205,7 @@ def _why(proposal: Proposal, policies: tuple[str, ...]) -> tuple[str, ...]:
         f"It was approved before and came back: {sent_back['reason']}" if sent_back.get("reason") else "",
         str(proposal.verdict.get("reason") or ""),
     ]
-    sentences += [policy.current().sentence(name) for name in policies]
+    sentences += [library.in_force().sentence(name) for name in policies]
     if proposal.automatic:
         sentences.append("It ran without asking: the action's level allowed it.")
     elif proposal.verdict.get("rule") != "level-suggest":  # whose own sentence says the same
@@ -222,9 +222,8 @@ def _limits(proposal: Proposal, current: ProposalVersion) -> tuple[windows.Line,
     if tool is None or proposal.state not in (arcs.PENDING, arcs.APPROVED):
         return ()
     policies = library.in_force()
-    charges = facts.charges_of(
-        proposal.agent_id, proposal.ticket, tool, likeness.money(current), now(), policies, customer=current.customer_ref
-    )
+    customer, session, amount = current.customer_ref, proposal.session, likeness.money(current)
+    charges = facts.charges_of(proposal.agent, proposal.ticket, tool, amount, now(), policies, customer=customer, session=session)
     return tuple(windows.standing(policies.budget_rules, charges))
 
 

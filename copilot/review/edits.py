@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from copilot import db as database
 from copilot.db import db
 from copilot.errors import BadInput, Conflict, Refused, StaleDigest
-from copilot.gate import arcs, check, facts, lifecycle, schema, tools
+from copilot.gate import arcs, check, facts, judgements, lifecycle, schema, tools
 from copilot.models import Proposal, ProposalVersion
 from copilot.notify import outbox
 from copilot.review import proposals, versions
@@ -53,13 +53,15 @@ def refresh(proposal_id: str, edit: Edit) -> bool:
     snap = facts.snapshot(proposal_id, lock=True)
     if snap.proposal.state != arcs.PENDING or edit.content.canonical != snap.version.arguments:
         return False
-    verdict = _judged(snap, edit.content)
+    judged = _judged(snap, edit.content)
+    verdict = judged.verdict
     if isinstance(verdict, check.Refused):
+        judged.keep("refresh", edit.content, agent_id=snap.agent.id, proposal=(proposal_id, snap.version.version), at=snap.now)
         moved = lifecycle.move(
             proposal_id,
             before=arcs.PENDING,
             after=arcs.DENIED,
-            values={"verdict": proposals.verdict_row(verdict)},
+            values={"verdict": judgements.row(verdict)},
             event={"rule": verdict.rule},
         )
         if moved is not None:
@@ -67,10 +69,8 @@ def refresh(proposal_id: str, edit: Edit) -> bool:
             outbox.add("denied", subject=proposal_id, dedupe=f"denied:{proposal_id}", fields=fields)
         return moved is not None
     sent_back = snap.proposal.verdict.get("sent_back")
-    judged = proposals.verdict_row(verdict) | ({"sent_back": sent_back} if sent_back else {})
-    _new_version(
-        snap, edit.content, verdict, judged, editor_id=snap.version.editor_id, needs_other=snap.version.needs_other, decision_id=None
-    )
+    said = judgements.row(verdict) | ({"sent_back": sent_back} if sent_back else {})
+    _new_version(snap, edit.content, judged, said, editor_id=snap.version.editor_id, needs_other=snap.version.needs_other, decision_id=None)
     return True
 
 
@@ -80,18 +80,18 @@ def apply(snap: facts.Snapshot, what: Content, *, editor_id: str, decision_id: s
         raise BadInput("Nothing was changed; approve it as it is, or change something.", problems={"": "nothing was changed"})
     if what.intent is not None and what.intent != snap.proposal.intent_key:
         _free_intent(snap, what.intent)
-    verdict = _judged(snap, what)
-    if isinstance(verdict, check.Refused):
-        raise Refused(f"With these changes it could not run: {verdict.reason}", rule=verdict.rule)
-    judged = proposals.verdict_row(verdict)
-    return _new_version(snap, what, verdict, judged, editor_id=editor_id, needs_other=_raises(snap, what), decision_id=decision_id)
+    judged = _judged(snap, what)
+    if isinstance(judged.verdict, check.Refused):
+        raise Refused(f"With these changes it could not run: {judged.verdict.reason}", rule=judged.verdict.rule)
+    said = judgements.row(judged.verdict)
+    return _new_version(snap, what, judged, said, editor_id=editor_id, needs_other=_raises(snap, what), decision_id=decision_id)
 
 
 def _new_version(
     snap: facts.Snapshot,
     what: Content,
-    verdict: check.Verdict,
-    judged: dict[str, Any],
+    judged: proposals.Judged,
+    said: dict[str, Any],
     *,
     editor_id: str | None,
     needs_other: bool,
@@ -102,10 +102,13 @@ def _new_version(
         what, proposal_id=proposal.id, agent_id=proposal.agent_id, version=number, editor_id=editor_id, needs_other=needs_other, at=snap.now
     )
     versions.write(row)
+    stage = "refresh" if decision_id is None else "edit"
+    judged.keep(stage, what, agent_id=proposal.agent_id, proposal=(proposal.id, number), at=snap.now)
+    verdict = judged.verdict
     values = {
         "version": number,
         "digest": row["digest"],
-        "verdict": judged,
+        "verdict": said,
         "intent_key": what.intent,
         "approvals_required": verdict.count if isinstance(verdict, check.NeedsApproval) else 1,
     }
@@ -116,7 +119,7 @@ def _new_version(
             after=arcs.PENDING,
             where=[Proposal.digest == proposal.digest, Proposal.version == snap.version.version],
             values=values,
-            event={"decision": decision_id, "rule": judged["rule"], "edited": decision_id is not None},
+            event={"decision": decision_id, "rule": said["rule"], "edited": decision_id is not None},
             at=snap.now,
         )
     except IntegrityError as error:  # another proposal took the same business key since `_free_intent` looked
@@ -126,10 +129,18 @@ def _new_version(
     return moved
 
 
-def _judged(snap: facts.Snapshot, what: Content) -> check.Verdict:
+def _judged(snap: facts.Snapshot, what: Content) -> proposals.Judged:
     """A person is deciding, so the level that would let it run alone plays no part."""
     level = "suggest" if snap.level == "auto" else snap.level
-    return proposals.judge(what, agent=snap.agent, ticket=snap.ticket, level=level, confidence=snap.proposal.confidence, now=snap.now)
+    return proposals.judge(
+        what,
+        agent=snap.agent,
+        ticket=snap.ticket,
+        level=level,
+        confidence=snap.proposal.confidence,
+        origin=facts.origin(snap.proposal),
+        now=snap.now,
+    )
 
 
 def _raises(snap: facts.Snapshot, what: Content) -> bool:

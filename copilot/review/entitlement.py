@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from copilot.db import db
 from copilot.errors import NotEntitled
-from copilot.gate import approvals, arcs, check, facts, policy, tools
+from copilot.gate import approvals, arcs, check, facts, library, tools
 from copilot.models import Proposal, User
 from copilot.models.people import DECIDING_ROLES
 from copilot.toolkit import Tool
@@ -78,16 +78,7 @@ def _too_few(snap: facts.Snapshot, tool: Tool | None, needed: int) -> bool:
 
 def _context(snap: facts.Snapshot, tool: Tool) -> dict[str, Any]:
     request = facts.request(snap, tool, json.loads(snap.version.arguments))
-    known = facts.load(
-        agent=snap.agent,
-        ticket=snap.ticket,
-        tool=tool,
-        amount=request.amount,
-        now=snap.now,
-        policies=policy.current(),
-        level=snap.level,
-        recheck=True,
-    )
+    known = facts.again(snap, tool, request, library.in_force())
     return check.policy_context(request, known)
 
 
@@ -96,7 +87,7 @@ def refusal(snap: facts.Snapshot, person: User, tool: Tool | None, *, to_run: bo
     if tool is None:
         gone = TOOL_MISSING, "The tool is no longer installed, so this can only be rejected."
         return gone if to_run else person_refusal(snap, person)
-    judged = facts.reviewer(person, tool=tool, context=_context(snap, tool), policies=policy.current())
+    judged = facts.reviewer(person, tool=tool, context=_context(snap, tool), policies=library.in_force())
     return approvals.refusal(judged, requesters=facts.requesters(snap), owner_id=snap.agent.owner_id)
 
 
@@ -104,4 +95,4 @@ def approvers(snap: facts.Snapshot, tool: Tool | None) -> tuple[User, ...]:
     """The people whose approval of the current version counts at this moment."""
     if tool is None:
         return ()
-    return facts.approved_by(snap, tool=tool, context=_context(snap, tool), policies=policy.current()).people
+    return facts.approved_by(snap, tool=tool, context=_context(snap, tool), policies=library.in_force()).people

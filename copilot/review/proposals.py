@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from copilot.audit import log
 from copilot.autonomy import grants
 from copilot.db import db, new_id
 from copilot.errors import BadInput, Conflict, DuplicateIntent, NotFound, Refused
-from copilot.gate import arcs, check, facts, lifecycle, policy, schema, tools
+from copilot.gate import arcs, check, facts, judgements, library, lifecycle, policy, rules, schema, tools
 from copilot.models import Agent, Decision, Proposal, ProposalVersion, Ticket
 from copilot.review import versions
 from copilot.review.versions import Content
@@ -37,6 +37,7 @@ class Draft:
     requester_id: str | None = None
     request_key: str | None = None
     retry_of: str | None = None
+    token_scopes: tuple[str, ...] | None = None  # of the access token it came with, where that is narrower than the agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,18 @@ def propose(prepared: Prepared) -> Proposal:
         return first
     agent, ticket = _around(draft)
     now = database.now()
-    level = facts.level(agent.id, what.tool.name)
-    verdict = judge(what, agent=agent, ticket=ticket, level=level, confidence=draft.confidence, now=now)
-    if prepared.refused is not None and not isinstance(verdict, check.Refused):
-        verdict = check.Refused(*prepared.refused)
-    if not isinstance(verdict, check.Refused):
+    level, came = facts.level(agent.id, what.tool.name), _origin(draft)
+    judged = judge(what, agent=agent, ticket=ticket, level=level, confidence=draft.confidence, origin=came, now=now)
+    if prepared.refused is not None and not isinstance(judged.verdict, check.Refused):
+        rule, reason = prepared.refused
+        judged = replace(judged, verdict=check.Refused(rule, reason, next_step=rules.next_step(rule)))
+    if not isinstance(judged.verdict, check.Refused):
         first = _same_intent(draft, what)
         if first is not None:
             return first
     try:
         with db.session.begin_nested():
-            proposal_id = _write(draft, what, level=level, verdict=verdict, now=now)
+            proposal_id = _write(draft, what, level=level, judged=judged, origin=came, now=now)
     except IntegrityError:  # somebody committed the same key since we looked
         first = _first(draft, what) or _same_intent(draft, what)
         if first is None:
@@ -99,9 +101,26 @@ def propose(prepared: Prepared) -> Proposal:
     return db.session.get_one(Proposal, proposal_id)
 
 
-def judge(what: Content, *, agent: Agent, ticket: Ticket | None, level: str, confidence: float | None, now: datetime) -> check.Verdict:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The gate's preflight verdict with what it was asked, ready to be kept."""
+
+    verdict: check.Verdict
+    given: check.Input
+    policies: policy.Policies
+
+    def keep(self, stage: str, what: Content, *, agent_id: str, proposal: tuple[str, int], at: datetime) -> None:
+        """Write it into the record."""
+        judgements.record(
+            stage, self.given, self.verdict, agent_id=agent_id, policies=self.policies, at=at, amount=what.amount, proposal=proposal
+        )  # fmt: skip
+
+
+def judge(
+    what: Content, *, agent: Agent, ticket: Ticket | None, level: str, confidence: float | None, origin: facts.Origin, now: datetime
+) -> Judged:
     """The gate's preflight verdict on a content."""
-    policies = policy.current()
+    policies = library.in_force()
     known = facts.load(
         agent=agent,
         ticket=ticket,
@@ -110,20 +129,14 @@ def judge(what: Content, *, agent: Agent, ticket: Ticket | None, level: str, con
         now=now,
         policies=policies,
         level=level,
+        origin=origin,
         customer=what.preview.customer_id,
     )
-    request = check.Request(what.tool, what.arguments, what.amount, what.target, what.preview.customer_id, confidence)
-    return check.check(request, known, policies)
-
-
-def verdict_row(verdict: check.Verdict) -> dict[str, Any]:
-    """The verdict as it is stored beside the proposal."""
-    shared = {"reason": verdict.reason, "policies": list(verdict.policies)}
-    if isinstance(verdict, check.Allowed):
-        return {"kind": "allowed", "rule": verdict.policies[0] if verdict.policies else "", **shared}
-    if isinstance(verdict, check.NeedsApproval):
-        return {"kind": "needs_approval", "rule": verdict.rule, "count": verdict.count, **shared}
-    return {"kind": "refused", "rule": verdict.rule, **shared}
+    request = check.Request(
+        what.tool, what.arguments, what.amount, what.target, what.preview.customer_id, confidence, what.preview.known
+    )  # fmt: skip
+    given = check.policy_input(request, known)
+    return Judged(check.evaluate(given, what.arguments, policies), given, policies)
 
 
 def _around(draft: Draft) -> tuple[Agent, Ticket | None]:
@@ -166,13 +179,19 @@ def _same(found: Proposal, what: Content) -> bool:
     return found.tool == what.tool.name and db.session.scalar(drafted) == what.canonical
 
 
-def _write(draft: Draft, what: Content, *, level: str, verdict: check.Verdict, now: datetime) -> str:
-    proposal_id = new_id("prop")
+def _origin(draft: Draft) -> facts.Origin:
+    """How a draft came about. An outside agent's session is its work on one ticket; what else it has read nobody knows."""
+    session = draft.run_id or (f"{draft.agent_id}:{draft.ticket_id}" if draft.ticket_id else draft.agent_id)
+    return facts.Origin(session, draft.run_id is None or facts.read_customer_text(draft.run_id), draft.token_scopes)
+
+
+def _write(draft: Draft, what: Content, *, level: str, judged: Judged, origin: facts.Origin, now: datetime) -> str:
+    proposal_id, verdict = new_id("prop"), judged.verdict
     automatic = isinstance(verdict, check.Allowed)
     state = arcs.APPROVED if automatic else arcs.DENIED if isinstance(verdict, check.Refused) else arcs.PENDING
     required = verdict.count if isinstance(verdict, check.NeedsApproval) else 0
     version = versions.row(what, proposal_id=proposal_id, agent_id=draft.agent_id, version=1, editor_id=None, needs_other=False, at=now)
-    judged = verdict_row(verdict)
+    said = judgements.row(verdict)
     lifecycle.begin(
         {
             "id": proposal_id,
@@ -190,10 +209,13 @@ def _write(draft: Draft, what: Content, *, level: str, verdict: check.Verdict, n
             "approvals_required": required,
             "level": level,
             "automatic": automatic,
-            "verdict": judged,
+            "verdict": said,
             "rationale": draft.rationale[:MAX_RATIONALE].replace("\0", "\ufffd"),
             "confidence": draft.confidence,
             "deadline_at": now + REVIEW_TIME[what.tool.risk],
+            "session": origin.session,
+            "tainted": origin.tainted,
+            "token_scopes": None if origin.token_scopes is None else list(origin.token_scopes),
             "request_key": draft.request_key,
             "created_at": now,
             "updated_at": now,
@@ -206,17 +228,18 @@ def _write(draft: Draft, what: Content, *, level: str, verdict: check.Verdict, n
             "tool": what.tool.name,
             "ticket": draft.ticket_id,
             "run": draft.run_id,
-            "verdict": judged["kind"],
-            "rule": judged["rule"],
-            "policies": judged["policies"],
+            "verdict": said["kind"],
+            "rule": said["rule"],
+            "policies": said["policies"],
             "approvals_required": required,
             "level": level,
         },
         at=now,
     )
     versions.write(version)
+    judged.keep("propose", what, agent_id=draft.agent_id, proposal=(proposal_id, 1), at=now)
     if automatic:
-        _decide_automatically(proposal_id, draft.agent_id, what.tool.name, version["digest"], judged, now)
+        _decide_automatically(proposal_id, draft.agent_id, what.tool.name, version["digest"], said, now)
     return proposal_id
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import insert
 
 from copilot.db import db, new_id
 from copilot.errors import BadInput
-from copilot.gate import digest, policy
+from copilot.gate import digest, library
 from copilot.gateway import reads
 from copilot.models import ProposalVersion
 from copilot.toolkit import Money, Preview, Tool
@@ -69,6 +69,7 @@ def row(
         "before": dict(what.preview.before),
         "after": dict(what.preview.after),
         "facts": dict(what.preview.facts),
+        "known": dict(what.preview.known),
     }
     return {
         "id": new_id("ver"),
@@ -88,7 +89,7 @@ def row(
             salt=salt,
         ),
         "tool_hash": tool_hash,
-        "policy_hash": policy.current().hash,
+        "policy_hash": library.in_force().hash,
         "target": what.target,
         "target_revision": what.revision,
         "payee": what.payee,
