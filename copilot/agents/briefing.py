@@ -42,15 +42,17 @@ def prepare(run: Run) -> Brief:
     unheard = _unheard(run.id, ticket.id)
     entries = _since(run, told, unheard, cover) if told else _first(run, ticket, agent, unheard, cover)
     new = [entry.message for entry in entries if entry.message is not None]
-    return Brief((*told, *new), tuple(entries), offered(agent), known, cover.marks, prompts.version())
+    return Brief((*told, *new), tuple(entries), offered(agent, ticket), known, cover.marks, prompts.version())
 
 
-def offered(agent: Agent) -> tuple[Tool, ...]:
-    """The tools this agent may use: within its scopes, and not switched off for it."""
+def offered(agent: Agent, ticket: Ticket) -> tuple[Tool, ...]:
+    """The tools this agent may use on this ticket: within its scopes, and not switched off for it."""
+    here = {"region": ticket.region or None, "ticket": ticket.external_id, "customer": ticket.customer.external_id}
     return tuple(
         tool
         for tool in tools.current().all()
-        if identity.allows(agent.scopes, tool.name, tool.effect) and (tool.effect == "read" or facts.level(agent.id, tool.name) != "off")
+        if identity.allows(agent.scopes, tool.name, tool.effect, **here)
+        and (tool.effect == "read" or facts.level(agent.id, tool.name) != "off")
     )
 
 

@@ -20,7 +20,7 @@ from copilot.agents.fenced import ClaimLost
 from copilot.audit import log
 from copilot.db import UTCDateTime, db, new_id
 from copilot.gate import arcs
-from copilot.models import Proposal, Run
+from copilot.models import Agent, Proposal, Run
 from copilot.models.work import RUN_ENDED, RUN_OPEN
 
 __all__ = ["ClaimLost", "Finished", "Stuck", "Wants", "Work", "advance", "claim", "finish", "park", "queue", "record", "wake"]
@@ -103,18 +103,27 @@ def advance(work: Work) -> Ending:
     """Draft until the agent wants an action, is done, or is stuck; no transaction may be open.
 
     Each step is written as it is made, in a transaction of its own, and renews the lease. Stuck("claim-lost") means
-    another worker has the run: `finish` then changes nothing.
+    another worker has the run: `finish` then changes nothing. An agent that is disabled meanwhile stops at its next step.
     """
 
     def write(entries: Sequence[Entry], marks: Mapping[str, str]) -> None:
         with database.transaction():
             record(work, entries, marks=marks)
+            enabled = db.session.scalar(select(Agent.enabled).where(Agent.id == work.agent_id))
+        if not enabled:
+            raise _ShutOut
 
     database.read_again()
     try:
         return react.draft(work, record=write)
     except ClaimLost as lost:
         return Stuck(lost.code, str(lost))
+    except _ShutOut:
+        return Stuck("agent-disabled", "The agent was disabled while it worked on this.")
+
+
+class _ShutOut(Exception):
+    """The agent was disabled since its last step."""
 
 
 def record(work: Work, steps: Sequence[Entry], *, marks: Mapping[str, str] | None = None) -> None:
