@@ -102,7 +102,7 @@ def names(lines: Iterable[Line], rule: BudgetRule) -> dict[str, str]:
 def _agent(subject: str, known: Mapping[str, str]) -> str:
     agent_id, _, rest = subject.partition(":")
     if agent_id not in known:
-        return subject
+        return f"Run {subject}" if subject.startswith("run_") else subject
     return f"{known[agent_id]}, ticket {rest}" if rest else known[agent_id]
 
 
