@@ -1,0 +1,125 @@
+"""One MCP server as this process talks to it: the present list of its tools, and a call with what is known about its effect."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from copilot.gateway.mcpwire import Lost, Said, Wire
+from copilot.toolkit import Arguments, Call, ToolError, ToolRefused
+
+FRESH = 60.0  # seconds for which a list of tools counts as the server's present one
+
+_MOST_PAGES = 20
+_MOST_TEXT = 2_000  # characters of a refusal that are passed on
+
+Offered = Mapping[str, Mapping[str, Any]]
+
+
+class Server:
+    """A server's connection and the list of its tools as last seen; safe to share between threads."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tools: dict[str, str] = {}  # our name -> theirs
+        self._wire: Wire | None = None
+        self._lock = threading.Lock()
+        self._offered: Offered = {}
+        self._until = 0.0
+
+    def connect(self, wire: Wire) -> None:
+        """Use this connection; it may call `changed`."""
+        self._wire = wire
+
+    @property
+    def wire(self) -> Wire:
+        """The connection."""
+        assert self._wire is not None
+        return self._wire
+
+    def changed(self) -> None:
+        """The server said that its list is another by now."""
+        self._until = 0.0
+
+    def offered(self, *, seconds: float) -> Offered:
+        """What it offers now by its own names, fetched when the last list is older than FRESH; raises Lost or Said."""
+        until = time.monotonic() + seconds
+        if not self._lock.acquire(timeout=seconds):
+            raise Lost("it was still being asked for its tools when the time was over", sent=False)
+        try:
+            if time.monotonic() >= self._until:
+                self._until = time.monotonic() + FRESH  # set first: a notice that comes meanwhile makes this list old again
+                self._offered = {}
+                self._offered = _listed(self.wire, until)
+            return self._offered
+        except BaseException:
+            self._until = 0.0
+            raise
+        finally:
+            self._lock.release()
+
+    def call(self, theirs: str, arguments: Arguments, *, call: Call, writes: bool, harmless_errors: bool, limit: int) -> Any:
+        """Run one of its tools and give its answer as plain JSON; ToolRefused and ToolError say what is known otherwise.
+
+        A write carries the idempotency key and the one-use token beside its arguments, for a server that wants to look at them.
+        """
+        params: dict[str, Any] = {"name": theirs, "arguments": arguments}
+        if writes:
+            params["_meta"] = {"copilot/idempotency-key": call.idempotency_key, "copilot/token": call.token}
+        try:
+            answer = self.wire.ask("tools/call", params, seconds=call.seconds_left(datetime.now(UTC)))
+        except Lost as error:
+            happened = False if writes and not error.sent else None
+            raise ToolError(f"The server {self.name} gave no answer: {error}.", happened=happened) from error
+        except Said as error:
+            if error.ran:
+                raise ToolError(f"The server {self.name} answered with an error: {str(error)[:_MOST_TEXT]}") from error
+            raise ToolRefused(f"The server {self.name} did not take the call: {str(error)[:_MOST_TEXT]}") from error
+        if answer.get("isError") is True:
+            said = _text(answer)[:_MOST_TEXT] or "It gave no reason."
+            if writes and not harmless_errors:
+                raise ToolError(f"The tool reported an error, and its server does not say whether anything happened: {said}")
+            raise ToolRefused(said)
+        if "structuredContent" not in answer and not isinstance(answer.get("content"), list):
+            raise ToolError(f"The server {self.name} gave an answer that is no result.")  # it wants something of us that we do not offer
+        return _plain(answer, limit)
+
+
+def _listed(wire: Wire, until: float) -> Offered:
+    found: dict[str, Mapping[str, Any]] = {}
+    cursor: dict[str, Any] = {}
+    for _ in range(_MOST_PAGES):
+        page = wire.ask("tools/list", cursor, seconds=max(0.0, until - time.monotonic()))
+        tools = page.get("tools")
+        for tool in tools if isinstance(tools, list) else []:
+            if isinstance(tool, dict):
+                found.setdefault(str(tool.get("name")), tool)  # the first of two with one name, whatever the order of the next page
+        if not isinstance(page.get("nextCursor"), str):
+            break
+        cursor = {"cursor": page["nextCursor"]}
+    return found
+
+
+def _plain(answer: Mapping[str, Any], limit: int) -> Any:
+    """The structured answer, else its text; whatever else there is (pictures, links) is named and left out."""
+    if answer.get("structuredContent") is not None:
+        found: Any = answer["structuredContent"]
+    else:
+        blocks = [block for block in answer.get("content") or [] if isinstance(block, dict)]
+        found = {"text": _text(answer)}
+        left_out = sorted({str(block.get("type"))[:40] for block in blocks if block.get("type") != "text"})
+        if left_out:
+            found["left_out"] = left_out
+    if len(json.dumps(found, ensure_ascii=False)) > limit:
+        raise ToolError(f"The answer is longer than {limit:,} characters and was not kept.", happened=True)
+    return found
+
+
+def _text(answer: Mapping[str, Any]) -> str:
+    blocks = answer.get("content")
+    texts = [block.get("text") for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
+    return "\n".join(text for text in texts if isinstance(text, str))
