@@ -27,7 +27,7 @@ _LONGEST = 2_000
 class Applier(Protocol):
     """Makes a confirmed wish come true, or raises when the world moved since it was asked."""
 
-    def __call__(self, change: Change, *, by: User) -> object:
+    def __call__(self, change: Change, /, *, by: User) -> object:
         """Do what was asked, on the word of `by`."""
 
 

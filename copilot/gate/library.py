@@ -88,7 +88,7 @@ def _load(version_id: str) -> _Loaded:
     registry = tools.current()
     try:
         policies = policy.from_files(files, tools=registry.all())
-    except (SetupError, BadInput) as error:
+    except (BadInput, SetupError) as error:
         why = f"Version {number} of the policies cannot be read any more: {error}"
     else:
         if policies.hash == stored:
@@ -128,7 +128,8 @@ def draft(files: Mapping[str, str], *, by: User, comment: str) -> PolicyVersion:
     comment = _sentence(comment, field="comment")
     files = _tidy(files)
     policies = _read(files)
-    if policies.hash == in_force().hash:
+    standing = current_version()
+    if _tidy(policy.current().files if standing is None else standing.files) == files:
         raise BadInput("This is what is in force already; change something first.", problems={"": "nothing was changed"})
     _alone()
     version = PolicyVersion(
@@ -276,9 +277,8 @@ def _tidy(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def _read(files: Mapping[str, str]) -> Policies:
-    """Load the text as a process would; BadInput with the sentence at the file it is about."""
+    """Load the text as a process would; BadInput has a sentence for each file with a mistake."""
     try:
         return policy.from_files(files, tools=tools.current().all())
     except SetupError as error:
-        about = next((name for name in files if name in str(error)), "")
-        raise BadInput(str(error), problems={about: str(error)}) from error
+        raise BadInput(str(error), problems={"": str(error)}) from error

@@ -1,0 +1,293 @@
+"""Draft policies over recorded verdicts: what would have gone otherwise, judged by the very evaluator of the gate.
+
+A verdict is kept with what the policies were asked. Where a draft asks for something that was not recorded then, and
+its answer depends on it, the result is unknown: it is counted apart, and never as allowed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, tzinfo
+from typing import Any
+
+from cedarpy import pst
+
+from copilot.errors import BadInput
+from copilot.gate import check, doubt, rules, vocabulary
+from copilot.gate.budgets import BudgetRule
+from copilot.gate.calendar import Calendar
+from copilot.gate.policy import Policies
+from copilot.toolkit import Tool
+
+ENDS = ("allowed", "one", "two", "refused")  # from the loosest to the strictest: alone, one person, two people, not at all
+ABOUT = {"propose": "proposals", "edit": "edits", "refresh": "edits", "claim": "last checks", "read": "reads"}
+
+_DEFAULTS: dict[str, Any] = {"String": "", "Long": 0, "Bool": False}
+_OF_THE_CALENDAR = ("hour", "weekday", "business_hours")
+_SAMPLES = 5
+_MOST_BOUNDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One recorded verdict; `input` and `arguments` are JSON text, the arguments those of the proposal's version."""
+
+    at: datetime
+    stage: str
+    kind: str
+    rule: str
+    count: int
+    policy_hash: str
+    proposal_id: str | None
+    amount_minor: int | None
+    currency: str | None
+    input: str
+    arguments: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a version that once was in force said beside its policies."""
+
+    rules: Mapping[str, BudgetRule]
+    calendar: Calendar
+
+
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """The draft to look through, with the versions that were in force then by hash, and the installation's time zone."""
+
+    policies: Policies
+    tools: tuple[Tool, ...]
+    earlier: Mapping[str, Earlier]
+    zone: tzinfo
+    _asked: dict[tuple[str, str, bool], tuple[str, ...]] = field(init=False, default_factory=dict, repr=False, compare=False)
+    _bounds: dict[frozenset[str], tuple[Policies, Policies] | None] = field(init=False, default_factory=dict, repr=False, compare=False)
+
+    def asked(self, given: check.Input) -> tuple[str, ...]:
+        """The facts that the draft's policies ask about in such a case."""
+        key = (given.tool, given.effect, given.level == "auto")
+        found = self._asked.get(key)
+        if found is None:
+            actions = ("read",) if given.effect == "read" else ("propose", "approve_alone", *(("run_unattended",) if key[2] else ()))
+            concerned = [each for each in self.policies.statements if any(map(each.concerns, actions)) and _covers(each.policy, given.tool)]
+            found = self._asked[key] = tuple(sorted({name for each in concerned for name in each.mentions}))
+        return found
+
+    def bounds(self, unknown: frozenset[str]) -> tuple[Policies, Policies] | None:
+        """The draft at its strictest and loosest without these facts; None where that cannot be said."""
+        if not unknown:
+            return self.policies, self.policies
+        if unknown not in self._bounds:
+            if len(self._bounds) >= _MOST_BOUNDS:
+                return None
+            try:
+                self._bounds[unknown] = doubt.bounds(self.policies, unknown, self.tools)
+            except (BadInput, ValueError):
+                self._bounds[unknown] = None
+        return self._bounds[unknown]
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """One verdict judged again; `after` None: unknown, for want of what `why` names in words. `rule` decided."""
+
+    before: str
+    after: str | None
+    rule: str = ""
+    why: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Pile:
+    """Verdicts of one kind: how many, what money they were about by currency, what decided, and a few to look at."""
+
+    count: int = 0
+    money: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    samples: list[str] = field(default_factory=list)
+
+    def add(self, row: Row, reasons: Iterable[str]) -> None:
+        """Put one more on it."""
+        self.count += 1
+        if row.amount_minor is not None and row.currency is not None:
+            self.money[row.currency] += row.amount_minor
+        self.reasons.update(reasons)
+        if row.proposal_id is not None and len(self.samples) < _SAMPLES and row.proposal_id not in self.samples:
+            self.samples.append(row.proposal_id)
+
+    def merge(self, other: Pile) -> None:
+        """Put another pile on it."""
+        self.count += other.count
+        self.money.update(other.money)
+        self.reasons.update(other.reasons)
+        self.samples = list(dict.fromkeys([*self.samples, *other.samples]))[:_SAMPLES]
+
+
+@dataclass(slots=True)
+class Tally:
+    """How a replay went so far: verdicts by what they were about, flips by (about, before, after), unknowns by about."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    flips: dict[tuple[str, str, str], Pile] = field(default_factory=dict)
+    unknown: dict[str, Pile] = field(default_factory=dict)
+
+    def merge(self, other: Tally) -> None:
+        """Add another part of the same replay."""
+        self.verdicts.update(other.verdicts)
+        for key, pile in other.flips.items():
+            self.flips.setdefault(key, Pile()).merge(pile)
+        for about, pile in other.unknown.items():
+            self.unknown.setdefault(about, Pile()).merge(pile)
+
+
+def replay(rows: Iterable[Row], lens: Lens) -> Tally:
+    """Judge every row again and count what would have gone otherwise."""
+    tally = Tally()
+    for row in rows:
+        about = ABOUT.get(row.stage, row.stage)
+        tally.verdicts[about] += 1
+        again = judge(row, lens)
+        if again.after is None:
+            tally.unknown.setdefault(about, Pile()).add(row, again.why)
+        elif again.after != again.before:
+            tally.flips.setdefault((about, again.before, again.after), Pile()).add(row, (again.rule,))
+    return tally
+
+
+def judge(row: Row, lens: Lens) -> Again:
+    """What the draft would have said to what was asked then."""
+    before = _end(row.kind, row.count)
+    try:
+        given = check.Input.from_json(json.loads(row.input))
+        arguments = None if row.arguments is None else json.loads(row.arguments)
+        if given.stopped is not None or _decided_elsewhere(row):
+            return Again(before, before)
+        earlier = lens.earlier.get(row.policy_hash)
+        if _stopped_by_a_reservation(row, given, earlier):
+            return _reserved_again(row, before, earlier, lens)
+        unknown = frozenset(name for name in lens.asked(given) if not _known(name, given, arguments, earlier, lens))
+        charges, open_rules = _charges(row, given, earlier, lens)
+        given = replace(given, context=_completed(given, row, earlier, lens), charges=charges)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return Again(before, None, why=("what was asked then cannot be read any more",))
+    return _judge(before, given, arguments, unknown, open_rules, lens)
+
+
+def _judge(before: str, given: check.Input, arguments: Any, unknown: frozenset[str], open_rules: list[BudgetRule], lens: Lens) -> Again:
+    if not unknown and not open_rules:
+        verdict = check.evaluate(given, arguments, lens.policies, explained=False)
+        return Again(before, _end_of(verdict), _rule(verdict))
+    why = (*(_words(name) for name in sorted(unknown)), *(f"what was left then of: {rule.sentence}" for rule in open_rules))
+    bounds = lens.bounds(unknown)
+    if bounds is None:
+        return Again(before, None, why=why)
+    strict, loose = (check.evaluate(given, arguments, policies, explained=False) for policies in bounds)
+    strictest = "refused" if open_rules else _end_of(strict)
+    if strict.broken or loose.broken or strictest != _end_of(loose):
+        return Again(before, None, why=why)
+    return Again(before, strictest, _rule(loose))
+
+
+def _decided_elsewhere(row: Row) -> bool:
+    """Whether something refused it that no policy decides, such as a target that moved."""
+    return row.kind == "refused" and rules.known(row.rule) and row.rule not in ("default-deny", rules.BROKEN)
+
+
+def _stopped_by_a_reservation(row: Row, given: check.Input, earlier: Earlier | None) -> bool:
+    """Whether the exact reservation found no room, which the recorded reading does not show."""
+    if row.kind != "refused" or any(charge["rule"] == row.rule for charge in given.charges):
+        return False
+    return earlier is not None and row.rule in earlier.rules
+
+
+def _reserved_again(row: Row, before: str, earlier: Earlier | None, lens: Lens) -> Again:
+    old = earlier.rules[row.rule] if earlier is not None else None
+    new = next((rule for rule in lens.policies.budget_rules if rule.id == row.rule), None)
+    if old is not None and new is not None and _same_windows(old, new) and old.limit >= new.limit:
+        return Again(before, before)
+    return Again(before, None, why=(f"what was left then of: {old.sentence}" if old else "what was left of a budget",))
+
+
+def _known(name: str, given: check.Input, arguments: Any, earlier: Earlier | None, lens: Lens) -> bool:
+    """Whether this fact's value, or that it was missing, is on record."""
+    group, _, rest = name.partition(".")
+    if group in vocabulary.FACT:
+        return name in given.facts_known or group in _OF_THE_CALENDAR
+    if not rest:  # `context has args` asks nothing about this call
+        return True
+    if group != "used":
+        return rest.partition(".")[0] != given.tool or (arguments is not None if group == "args" else name in given.facts_known)
+    new = next((rule for rule in lens.policies.budget_rules if rule.id == rest), None)
+    old = earlier.rules.get(rest) if earlier is not None else None
+    if new is None or not new.concerns(given.tool, given.effect):
+        return True
+    return old is not None and _same_windows(old, new)
+
+
+def _charges(row: Row, given: check.Input, earlier: Earlier | None, lens: Lens) -> tuple[tuple[dict[str, Any], ...], list[BudgetRule]]:
+    """The recorded draws that still mean the same, and the draft's budgets of which nobody knows how full they were."""
+    recorded = {charge["rule"]: charge for charge in given.charges}
+    kept, open_rules = [], []
+    for rule in lens.policies.budget_rules:
+        if rule.measure or not rule.concerns(given.tool, given.effect):
+            continue
+        old = earlier.rules.get(rule.id) if earlier is not None else None
+        if old is not None and _same_windows(old, rule):
+            if rule.id in recorded:
+                kept.append(recorded[rule.id])
+            elif row.stage in ("claim", "read") and old.limit != rule.limit:
+                open_rules.append(rule)
+        elif rule.currency is None or rule.currency == given.context.get("currency"):
+            open_rules.append(rule)
+    return tuple(kept), open_rules
+
+
+def _same_windows(old: BudgetRule, new: BudgetRule) -> bool:
+    """Whether two budgets count the same; only how much they hold may differ, and what they say to people."""
+    return replace(old, limit=0, sentence="", next_step="") == replace(new, limit=0, sentence="", next_step="")
+
+
+def _completed(given: check.Input, row: Row, earlier: Earlier | None, lens: Lens) -> dict[str, Any]:
+    """The recorded facts, by the draft's calendar, with a blank for each that did not exist yet and must not be missing."""
+    blank = {fact.name: _DEFAULTS[fact.type] for fact in vocabulary.FACTS if not fact.optional}
+    context = {**blank, "used": {}, "known": {}, **given.context}
+    if earlier is None or earlier.calendar != lens.policies.calendar:
+        region, calendar = context["region"], lens.policies.calendar
+        local = calendar.local(row.at, region, lens.zone)
+        context |= {"hour": local.hour, "weekday": local.isoweekday(), "business_hours": calendar.open(row.at, region, lens.zone)}
+    return context
+
+
+def _covers(statement: pst.Template, tool: str) -> bool:
+    scope = statement.resource
+    return not isinstance(scope, pst.ScopeEq) or not isinstance(scope.entity, pst.EntityUid) or scope.entity.id == tool
+
+
+def _end(kind: str, count: int) -> str:
+    return kind if kind in ("allowed", "refused") else "one" if count < 2 else "two"
+
+
+def _end_of(verdict: check.Verdict) -> str:
+    match verdict:
+        case check.Allowed():
+            return "allowed"
+        case check.NeedsApproval():
+            return _end("needs_approval", verdict.count)
+        case check.Refused():
+            return "refused"
+
+
+def _rule(verdict: check.Verdict) -> str:
+    return " ".join(verdict.policies) if isinstance(verdict, check.Allowed) else verdict.rule
+
+
+def _words(name: str) -> str:
+    """What a fact is called in a sentence."""
+    group, _, _ = name.partition(".")
+    if group in vocabulary.FACT:
+        return vocabulary.FACT[group].label
+    return {"args": "what the tool was asked", "known": "what the tool itself looked up"}.get(group, "how full a budget was")
