@@ -1,4 +1,4 @@
-"""`python -m tests.outside.figures [tau2|negative|gpt4o] [--json]`: the outside figures, whole, in an installation of their own.
+"""`python -m tests.outside.figures [tau1|tau2|negative|gpt4o] [--json]`: the outside figures, whole, in an installation of their own.
 
 COPILOT_TEST_DATA names the folder with the data. The last line printed is one JSON object; the exit code is 0 only if
 every task came out as expected and no wrong call changed anything.
@@ -30,7 +30,8 @@ from tests.support import people as staff
 
 def settings(domain: str) -> dict[str, str]:
     """The settings that put one domain's tools and written policy behind the gate."""
-    return {"COPILOT_TOOLKITS": f"tests.outside.{domain}:{domain}", "COPILOT_POLICY_DIR": str(data.POLICIES / domain)}
+    about = replaying.DOMAINS[domain]
+    return {"COPILOT_TOOLKITS": about.toolkit, "COPILOT_POLICY_DIR": str(data.POLICIES / about.policies)}
 
 
 @contextmanager
@@ -57,19 +58,24 @@ def installation(domain: str) -> Iterator[replaying.Desk]:
 
 def _in(domain: str, measure: Callable[[replaying.Desk], dict[str, Any]]) -> dict[str, Any]:
     with installation(domain) as desk:
-        return measure(desk)
+        return {**measure(desk), "shared_records_untouched": replaying.untouched(domain)}
 
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
-    "tau2": lambda: {domain: _in(domain, replaying.tau2) for domain in ("retail", "airline")},
+    "tau1": lambda: _in("earlier", replaying.replay),
+    "tau2": lambda: {domain: _in(domain, replaying.replay) for domain in ("retail", "airline")},
     "negative": lambda: _in("retail", replaying.negative),
     "gpt4o": lambda: _in("airline", replaying.gpt4o),
 }
 
 
 def _good(figures: dict[str, Any]) -> bool:
-    tau2, negative = figures.get("tau2", {}), figures.get("negative", {})
-    return not any(domain["wrong"] for domain in tau2.values()) and not negative.get("changed_state")
+    """Whether nothing went otherwise anywhere in these figures, however deep."""
+    bad = ("wrong", "changed_state")
+    return all(
+        _good(value) if isinstance(value, dict) else not value if name in bad else value if name == "shared_records_untouched" else True
+        for name, value in figures.items()
+    )
 
 
 def main() -> int:

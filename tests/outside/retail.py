@@ -1,12 +1,15 @@
 """The retail shop of tau2, written from its tool descriptions, its written policy and its expected records.
 
 One oddity is kept because the expected records have it: items changed together all get the price and options of the
-last new item. The shop itself never asks whose order it is; only an ownership policy does.
+last new item; `earlier` is the same shop as tau1's records have it, without that. Neither asks whose order it is:
+only an ownership policy does.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from copilot.toolkit import Arguments, ToolRefused
@@ -134,17 +137,17 @@ def _may_swap(world: World, order: Record, a: Arguments, *, status: str) -> Reco
     return method
 
 
-def _modify_items(world: World, a: Arguments) -> Record:
+def _modify_items(world: World, a: Arguments, *, alike: bool = True) -> Record:
     order = world.get("orders", a["order_id"])
     method = _may_swap(world, order, a, status="pending")
-    difference, last = _difference(world, order, a), _pairs(world, order, a)[-1][1]
-    assert last is not None
+    difference, new = _difference(world, order, a), [found for _, found in _pairs(world, order, a) if found is not None]
     order = world.edit("orders", a["order_id"])
     order["payment_history"].append(_entry("payment" if difference > 0 else "refund", abs(difference), method["id"]))
     _credit(world, order, method["id"], -difference)
-    for old, new in zip(a["item_ids"], a["new_item_ids"], strict=True):
+    for old, wanted, found in zip(a["item_ids"], a["new_item_ids"], new, strict=True):
+        shown = new[-1] if alike else found
         item = next(item for item in order["items"] if item["item_id"] == old)
-        item |= {"item_id": new, "price": last["price"], "options": last["options"]}
+        item |= {"item_id": wanted, "price": shown["price"], "options": shown["options"]}
     order["status"] = "pending (item modified)"
     return order
 
@@ -309,10 +312,9 @@ WRITES = {
     ),
 }  # fmt: skip
 
-retail = toolbox(
-    "retail",
-    tools=data.read("tau2", "retail", "tools.json") if data.folder("tau2", "retail", "tools.json") else [],
-    base=data.tables("retail"),
-    reads=READS,
-    writes=WRITES,
-)
+_TOOLS = data.read("tau2", "retail", "tools.json") if data.folder("tau2", "retail", "tools.json") else []
+_BASE = data.tables("retail")
+_EARLIER = {"modify_pending_order_items": replace(WRITES["modify_pending_order_items"], do=partial(_modify_items, alike=False))}
+
+retail = toolbox("retail", tools=_TOOLS, base=_BASE, reads=READS, writes=WRITES)
+earlier = toolbox("earlier", tools=_TOOLS, base=_BASE, reads=READS, writes=WRITES | _EARLIER)
