@@ -284,7 +284,7 @@ def test_several_reads_run_side_by_side_and_keep_their_order(model: FakeModel, r
 
 
 def test_a_read_that_is_late_is_told_as_late(app: Flask, run_id: str) -> None:
-    found = lookups.run([lookups.Lookup("read_account", {"account": "a"})] * 2, agent_id="x", ticket_id="y", deadline=0.0)
+    found = lookups.run([lookups.Lookup("read_account", {"account": "a"})] * 2, agent_id="x", ticket_id="y", run_id="z", deadline=0.0)
     assert [one.answer["error"]["code"] for one in found] == ["unavailable", "unavailable"]
 
 
@@ -388,6 +388,7 @@ def test_what_the_customer_says_while_parked_is_heard_after_the_outcome(model: F
     jobs.draft(run_id)
     proposal_id = proposed(run_id)
     assert say("And hurry!") == ()
+    jobs.refresh(proposal_id)  # people see what the customer wrote before they decide
     verbs.approve(proposal_id, people.ana)
     jobs.execute(proposal_id)
     jobs.draft(run_id)

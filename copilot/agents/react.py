@@ -228,7 +228,7 @@ def _wanted(desk: _Desk, call: _Called) -> Wants:
 
 def _read_all(desk: _Desk, calls: Sequence[_Called]) -> list[Entry]:
     asked = [lookups.Lookup(call.tool.name, call.arguments) for call in calls if call.tool is not None]
-    found = lookups.run(asked, agent_id=desk.work.agent_id, ticket_id=desk.work.ticket_id, deadline=desk.deadline)
+    found = lookups.run(asked, agent_id=desk.work.agent_id, ticket_id=desk.work.ticket_id, run_id=desk.work.run_id, deadline=desk.deadline)
     return [_told(desk, call.call_id, one.answer, call.tool, one.milliseconds) for call, one in zip(calls, found, strict=True)]
 
 

@@ -46,6 +46,7 @@ def propose() -> Response:
         ticket_id=ticket.id if ticket else None,
         requester_id=ticket.requester_id if ticket else None,
         request_key=f"{principal.agent_id}:{key}",
+        token_scopes=principal.scopes,
     )
     repeated = db.session.scalar(select(Proposal.id).where(Proposal.request_key == draft.request_key)) is not None
     database.read_again()
@@ -118,7 +119,7 @@ def _idempotency_key() -> str:
 def _covered(principal: Principal, tool: str) -> None:
     """Refuse what this token leaves out. What the agent itself was never granted goes on to the gate, which records it."""
     granted = db.session.get_one(Agent, principal.agent_id).scopes
-    if identity.allows(granted, tool, "write") and not identity.allows(principal.scopes, tool, "write"):
+    if identity.allows_somewhere(granted, tool, "write") and not identity.allows_somewhere(principal.scopes, tool, "write"):
         raise NotEntitled(f"This token lacks the scope {tool}:write; ask for one that has it.", rule="scope")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from flask import Response
 
+from copilot import db as database
 from copilot.agents import intake
 from copilot.api import answers, bodies, edge
 from copilot.api.edge import bp
 from copilot.autonomy import grants
-from copilot.gate import identity, tools
+from copilot.gate import facts, identity, tools
 from copilot.gateway import reads
 from copilot.people.tokens import Principal
 from copilot.toolkit import Tool
@@ -20,7 +21,7 @@ def list_tools() -> Response:
     known = edge.caller()
     listed = tools.current().all()
     if isinstance(known, Principal):
-        listed = tuple(tool for tool in listed if identity.allows(known.scopes, tool.name, tool.effect))
+        listed = tuple(tool for tool in listed if identity.allows_somewhere(known.scopes, tool.name, tool.effect))
     return answers.reply(
         answers.ToolsAnswer(items=[_tool(tool, known.agent_id if isinstance(known, Principal) else None) for tool in listed])
     )
@@ -33,9 +34,11 @@ def read(name: str) -> Response:
     tool = tools.current().get(name)
     sent = edge.body(bodies.ReadBody)
     if tool.effect == "read":
-        edge.require(principal, tool.name, "read")
+        edge.require(principal, tool.name, "read", somewhere=True)
     ticket_id = intake.by_either_id(sent.ticket_id).id if sent.ticket_id else None
-    result = reads.call(tool.name, sent.arguments, agent_id=principal.agent_id, ticket_id=ticket_id)
+    came = facts.Origin(session=f"{principal.agent_id}:{ticket_id}" if ticket_id else principal.agent_id, token_scopes=principal.scopes)
+    database.read_again()
+    result = reads.call(tool.name, sent.arguments, agent_id=principal.agent_id, ticket_id=ticket_id, origin=came)
     return answers.reply(answers.ReadAnswer(tool=tool.name, result=result))
 
 
