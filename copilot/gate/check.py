@@ -162,7 +162,7 @@ class _Why:
         sentences = " ".join(self.policies.sentence(policy) for policy in answer.policies)
         if sentences or self.context is None:
             return sentences or otherwise
-        return f"{otherwise} {explain.missing(self.policies, self.given, self.context, action)}".strip()
+        return f"{otherwise} {explain.missing(self.policies, self.given, self.given.agent, self.context, action)}".strip()
 
 
 def _refusal(answer: Answer, why: _Why) -> Refused | None:

@@ -35,6 +35,7 @@ class Statement:
     sentence: str
     next_step: str
     policy: pst.Template
+    asked: frozenset[proofread.Mention]
     mentions: frozenset[str]
 
     @property
@@ -113,11 +114,8 @@ def _statements(name: str, text: str, problems: dict[str, list[str]]) -> list[St
             continue
         for policy in parsed.static_policies.values():
             notes = policy.annotations
-            found.append(
-                Statement(
-                    name, line, notes.get("id", ""), notes.get("sentence", ""), notes.get("next", ""), policy, proofread.mentions(policy)
-                )
-            )
+            words = (notes.get("id", ""), notes.get("sentence", ""), notes.get("next", ""))
+            found.append(Statement(name, line, *words, policy, proofread.asked(policy), proofread.mentions(policy)))
         if parsed.templates:
             problems.setdefault(name, []).append(f"{name} line {line}: templates with ?principal or ?resource are not supported")
     return found
@@ -160,4 +158,5 @@ def _at(statement: Statement, why: str) -> str:
 def _say(problems: Mapping[str, list[str]]) -> None:
     if problems:
         said = {name: "; ".join(sentences) for name, sentences in problems.items()}
-        raise BadInput(f"{'; '.join(said.values())}.", problems=said)
+        whole = "; ".join(said.values())
+        raise BadInput(whole if whole.endswith("?") else f"{whole}.", problems=said)

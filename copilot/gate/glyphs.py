@@ -9,6 +9,7 @@ from typing import Any
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _ALLOWED_CONTROLS = frozenset("\n\r\t")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # all that plain ASCII can hide
 _HIDDEN_EXTRA = frozenset("\u115f\u1160\u3164\uffa0\u2800")  # blank letters
 _SELECTORS = (range(0xFE00, 0xFE0F), range(0xE0100, 0xE01F0))  # variation selectors, but the one that emoji use
 _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE")  # those whose letters pass for one another
@@ -35,7 +36,7 @@ def mixed_script(word: str) -> bool:
 def suspicious(text: str) -> bool:
     """Whether a person has to look at this text because it may not be what it seems."""
     if text.isascii():
-        return any(hidden(character) for character in text)
+        return _CONTROL.search(text) is not None
     return any(hidden(character) for character in text) or any(mixed_script(word) for word in _WORD.findall(text))
 
 

@@ -15,7 +15,8 @@ from typing import Any
 from cedarpy import pst
 
 from copilot.gate import vocabulary
-from copilot.gate.vocabulary import Shape, Vocabulary
+from copilot.gate.shapes import Shape
+from copilot.gate.vocabulary import Vocabulary
 
 ACTIONS = ("read", "propose", "approve_alone", "run_unattended", "approve")
 _TYPES = ("Action", "Agent", "Person", "Role", "Team", "Tool")
@@ -40,9 +41,22 @@ def _piece(text: str, start: int, end: int) -> Iterator[tuple[int, str]]:
         yield text.count("\n", 0, end - len(bare)) + 1, bare
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mention:
+    """A fact of the context that a policy asks for, below the context itself; `exists` when only whether it is there."""
+
+    path: Path
+    exists: bool
+
+
+def asked(policy: pst.Template) -> frozenset[Mention]:
+    """Every fact this policy asks for. An empty path is the context as a whole."""
+    return frozenset(Mention(path[1:], exists) for path, exists in _chains(policy) if path[0] == "context")
+
+
 def mentions(policy: pst.Template) -> frozenset[str]:
-    """The facts of the context this policy asks about, such as `amount_minor`, `used.refunds-per-day`, `args.pay.memo`."""
-    paths = {path[1:] for node in _nodes(policy) for path in _paths(node) if path[0] == "context" and len(path) > 1}
+    """The facts this policy asks about by name: `amount_minor`, `used.refunds-per-day`, `args.pay.memo`."""
+    paths = {mention.path for mention in asked(policy)}
     longest = {path for path in paths if not any(other != path and other[: len(path)] == path for other in paths)}
     return frozenset(".".join(path) for path in longest)
 
@@ -55,26 +69,40 @@ def tools(policy: pst.Template) -> frozenset[str]:
 def mistakes(policy: pst.Template, words: Vocabulary) -> list[str]:
     """One sentence for each word that means nothing in this vocabulary."""
     found: dict[str, None] = {}
+    for path, _ in _chains(policy):
+        found |= dict.fromkeys(_unknown(path, words))
     for node in _nodes(policy):
-        for path in _paths(node):
-            found |= dict.fromkeys(_unknown(path, words))
         found |= dict.fromkeys(_never_equal(node, words))
     for uid in _entities(policy):
         found |= dict.fromkeys(_no_entity(uid, words))
     return list(found)
 
 
-def _nodes(node: Any) -> Iterator[Any]:
+def _parts(node: Any) -> Iterator[Any]:
     if dataclasses.is_dataclass(node):
-        yield node
         for part in dataclasses.fields(node):
-            yield from _nodes(getattr(node, part.name))
+            yield getattr(node, part.name)
     elif isinstance(node, dict):
-        for value in node.values():
-            yield from _nodes(value)
+        yield from node.values()
     elif isinstance(node, tuple):
-        for value in node:
-            yield from _nodes(value)
+        yield from node
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    yield node
+    for part in _parts(node):
+        yield from _nodes(part)
+
+
+def _chains(node: Any) -> Iterator[tuple[Path, bool]]:
+    """Each whole chain such as `context.args.pay.memo` once, and whether only its existence is asked; never a chain's own beginning."""
+    if isinstance(node, pst.HasAttr) and (base := _path(node.base)) is not None:
+        yield (*base, *node.attrs), True
+    elif (path := _path(node)) is not None:
+        yield path, False
+    else:
+        for part in _parts(node):
+            yield from _chains(part)
 
 
 def _entities(policy: pst.Template) -> list[pst.EntityUid]:
@@ -89,17 +117,6 @@ def _path(node: Any) -> Path | None:
         base = _path(node.base)
         return None if base is None else (*base, node.attr)
     return None
-
-
-def _paths(node: Any) -> Iterator[Path]:
-    if isinstance(node, pst.HasAttr):
-        base = _path(node.base)
-        if base is not None:
-            yield (*base, *node.attrs)
-    else:
-        path = _path(node)
-        if path is not None:
-            yield path
 
 
 def _words(path: Path, words: Vocabulary) -> Iterable[str] | Shape | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +25,31 @@ def _no_remote(uri: str) -> Any:
 @lru_cache(maxsize=512)
 def _validator(schema: str) -> Any:
     return jsonschema_rs.validator_for(json.loads(schema), retriever=_no_remote)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A tool's parameters, closed and ready to judge with."""
+
+    tool: Tool
+    validator: Any
+    defaults: Mapping[str, Any]
+
+
+_compiled: dict[int, _Compiled] = {}
+_MOST_COMPILED = 2048
+
+
+def _strict_of(tool: Tool) -> _Compiled:
+    """Compiled once for each tool: closing and printing its schema costs more than judging by it."""
+    found = _compiled.get(id(tool))
+    if found is None or found.tool is not tool:  # another tool may have taken the place of one that is gone
+        closed = strict(tool.parameters)
+        defaults = {name: part["default"] for name, part in closed.get("properties", {}).items() if "default" in part}
+        if len(_compiled) >= _MOST_COMPILED:
+            _compiled.clear()
+        found = _compiled[id(tool)] = _Compiled(tool, _validator(json.dumps(closed, sort_keys=True)), defaults)
+    return found
 
 
 def compile_for(tool: Tool) -> None:
@@ -65,11 +91,10 @@ def normalise(tool: Tool, arguments: Any) -> dict[str, Any]:
     problems = _unusable(arguments)
     if problems:
         raise BadInput(f"The arguments of {tool.name} do not fit.", problems=problems)
-    schema = strict(tool.parameters)
-    filled = {name: copy.deepcopy(part["default"]) for name, part in schema.get("properties", {}).items() if "default" in part}
-    filled.update(arguments)
-    problems = {_path(error): _sentence(error) for error in _validator(json.dumps(schema, sort_keys=True)).iter_errors(filled)}
-    if problems:
+    compiled = _strict_of(tool)
+    filled = {name: copy.deepcopy(value) for name, value in compiled.defaults.items()} | arguments
+    if not compiled.validator.is_valid(filled):
+        problems = {_path(error): _sentence(error) for error in compiled.validator.iter_errors(filled)}
         raise BadInput(f"The arguments of {tool.name} do not fit.", problems=problems)
     return filled
 

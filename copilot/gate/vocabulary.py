@@ -5,21 +5,16 @@ A word that is not in it is an error when policies are loaded, never a condition
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
+from copilot.gate import shapes
+from copilot.gate.shapes import Shape
 from copilot.toolkit import Tool
 
 ROLES = ("admin", "auditor", "manager", "operator")
 LEVELS = ("auto", "canary", "off", "shadow", "suggest")
-_LARGEST = Decimal("922337203685477.5807")  # of Cedar's decimal
-
-
-class Untypable(ValueError):
-    """A value that Cedar's types cannot hold exactly; the evaluation it belongs to is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +48,7 @@ FACTS = (
 )
 FACT = {fact.name: fact for fact in FACTS}
 GROUPS = ("args", "known", "used")
+_PYTHON: dict[str, type] = {"String": str, "Long": int, "Bool": bool}
 RESOURCE = {"effect": "String", "risk": "String", "reversible": "Bool"}
 CHOICES = {"level": LEVELS, "effect": ("read", "write"), "risk": ("high", "low", "medium")}  # words with a closed list of values
 
@@ -67,24 +63,6 @@ _TAIL = """\
 action read, propose, approve_alone, run_unattended appliesTo { principal: Agent, resource: Tool, context: Facts };
 action approve appliesTo { principal: Person, resource: Tool, context: Facts };
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A Cedar type: String, Long, Bool or decimal; Set with `item`; Record with `fields` (shape, required)."""
-
-    kind: str
-    item: Shape | None = None
-    fields: Mapping[str, tuple[Shape, bool]] = field(default_factory=dict)
-    choices: tuple[str, ...] = field(default=(), compare=False)  # of a String that is one of few
-
-    def text(self) -> str:
-        """The type in Cedar's schema language."""
-        if self.item is not None:
-            return f"Set<{self.item.text()}>"
-        if self.kind != "Record":
-            return self.kind
-        return "{" + ", ".join(f"{_quoted(name)}{'' if need else '?'}: {part.text()}" for name, (part, need) in self.fields.items()) + "}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,148 +90,68 @@ class Vocabulary:
         return frozenset(FACT) | grouped
 
     def typed(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """The context in Cedar's JSON, without what this vocabulary has no words for; Untypable where a value does not fit."""
-        given = {name: value for name, value in context.items() if name in FACT}
-        for group, shapes in (("args", self.args), ("known", self.known)):
+        """The whole context in Cedar's JSON, without what this vocabulary has no words for; Untypable where a value does not fit."""
+        given = self.facts(context)
+        for group, typed in (("args", self.args), ("known", self.known)):
             wanted = context.get(group) or {}
-            given[group] = {tool: value(shapes[tool], fields) for tool, fields in wanted.items() if tool in shapes}
+            given[group] = {tool: shapes.value(typed[tool], fields) for tool, fields in wanted.items() if tool in typed}
         given["used"] = {name: count for name, count in (context.get("used") or {}).items() if name in self.used}
         return given
+
+    def facts(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        """The single facts; Untypable where one is missing or of another type than promised."""
+        given = {}
+        for fact in FACTS:
+            found = context.get(fact.name)
+            if found is None:
+                if not fact.optional:
+                    raise shapes.Untypable(f"{fact.label} is missing")
+            elif type(found) is not _PYTHON[fact.type]:
+                raise shapes.Untypable(f"{fact.label} is of another type")
+            else:
+                given[fact.name] = found
+        return given
+
+    def part(self, context: Mapping[str, Any], facts: Mapping[str, Any], wanted: Iterable[tuple[tuple[str, ...], bool]]) -> dict[str, Any]:
+        """As much of the typed context as is `wanted`: paths, each with whether only its existence matters.
+
+        `facts` are the single facts of the same context, checked once for several questions.
+        """
+        given: dict[str, Any] = {}
+        for path, exists in wanted:
+            name = path[0]
+            if name in FACT:
+                if name in facts:
+                    given[name] = facts[name]
+                continue
+            group = given.setdefault(name, {})
+            source = context.get(name) or {}
+            if len(path) == 1:
+                group.update(self.typed(context)[name])
+            elif path[1] in source:
+                self._add(group, source[path[1]], path, exists)
+        return given
+
+    def _add(self, group: dict[str, Any], found: Any, path: tuple[str, ...], exists: bool) -> None:
+        if path[0] == "used":
+            group[path[1]] = shapes.whole(found)
+            return
+        shape = (self.args if path[0] == "args" else self.known)[path[1]]
+        record = group.setdefault(path[1], {})
+        if len(path) == 2:
+            if not exists:
+                record.update(shapes.value(shape, found))
+        elif found.get(path[2]) is not None and path[2] in shape.fields:
+            record[path[2]] = shapes.value(shape.fields[path[2]][0], found[path[2]])
 
 
 def of(tools: Iterable[Tool], rules: Iterable[str]) -> Vocabulary:
     """The vocabulary of these tools and budgets. Arguments that Cedar cannot type (mixed unions, free-form objects) have no word."""
     tools = tuple(tools)
-    args = {tool.name: _record(tool.parameters) for tool in tools}
-    known = {tool.name: _record(tool.known) for tool in tools if tool.known is not None}
+    args = {tool.name: shapes.record(tool.parameters) for tool in tools}
+    known = {tool.name: shapes.record(tool.known) for tool in tools if tool.known is not None}
     return Vocabulary(args, known, tuple(sorted(rules)), frozenset(args) or None)
 
 
-def value(shape: Shape, given: Any) -> Any:
-    """One JSON value as Cedar's JSON of this type; a null counts as missing, and unknown fields are left out."""
-    if shape.kind == "Record":
-        if not isinstance(given, Mapping):
-            raise Untypable("an object was expected")
-        return {name: value(part, given[name]) for name, (part, _) in shape.fields.items() if given.get(name) is not None}
-    if shape.item is not None:
-        if not isinstance(given, list | tuple):
-            raise Untypable("a list was expected")
-        return [value(shape.item, each) for each in given]
-    if shape.kind == "decimal":
-        return {"__extn": {"fn": "decimal", "arg": _decimal(given)}}
-    if shape.kind == "Long":
-        return _long(given)
-    if not isinstance(given, bool if shape.kind == "Bool" else str):
-        raise Untypable(f"a {shape.kind} was expected")
-    return given
-
-
-def _long(given: Any) -> int:
-    if isinstance(given, bool) or not isinstance(given, int | float) or given != int(given) or abs(given) >= 2**63:
-        raise Untypable("a whole number was expected")
-    return int(given)
-
-
-def _decimal(given: Any) -> str:
-    """With the four places that Cedar has; a number that needs a fifth is refused rather than rounded."""
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise Untypable("a number was expected")
-    number = Decimal(repr(given))
-    if not number.is_finite() or abs(number) > _LARGEST or number != number.quantize(Decimal("0.0001")):
-        raise Untypable("a number with at most four places was expected")
-    return f"{number:.4f}"
-
-
-def _record(schema: Mapping[str, Any]) -> Shape:
-    found = _shape(schema, schema, depth=0)
-    return found if found is not None and found.kind == "Record" else Shape("Record")
-
-
-_SIMPLE = {"string": "String", "integer": "Long", "boolean": "Bool", "number": "decimal"}
-
-
-def _shape(schema: Any, root: Mapping[str, Any], *, depth: int) -> Shape | None:
-    """The Cedar type of a JSON Schema, or None where it has none. Nulls are dropped: a null argument counts as missing."""
-    if not isinstance(schema, Mapping) or depth > 8:
-        return None
-    if "$ref" in schema:
-        return _shape(_resolve(schema["$ref"], root), root, depth=depth + 1)
-    for union in ("anyOf", "oneOf"):
-        if union in schema:
-            parts = [part for part in schema[union] if not (isinstance(part, Mapping) and part.get("type") == "null")]
-            shapes = [_shape(part, root, depth=depth + 1) for part in parts]
-            return shapes[0] if shapes and all(shape == shapes[0] for shape in shapes) else None
-    if "allOf" in schema:
-        return _shape(schema["allOf"][0], root, depth=depth + 1) if len(schema["allOf"]) == 1 else None
-    kinds = schema.get("type")
-    if isinstance(kinds, list):
-        kinds = [kind for kind in kinds if kind != "null"]
-        kinds = kinds[0] if len(kinds) == 1 else None
-    if kinds is None and ("enum" in schema or "const" in schema):
-        return _listed(schema.get("enum", [schema.get("const")]))
-    if kinds in _SIMPLE:
-        return _named(_SIMPLE[kinds], schema)
-    if kinds == "array":
-        item = _shape(schema.get("items"), root, depth=depth + 1)
-        return None if item is None else Shape("Set", item)
-    return _object(schema, root, depth=depth) if kinds == "object" or "properties" in schema else None
-
-
-def _object(schema: Mapping[str, Any], root: Mapping[str, Any], *, depth: int) -> Shape:
-    required = set(schema.get("required", ()))
-    fields = {}
-    for name, part in schema.get("properties", {}).items():
-        if name.startswith("__") or not name.isprintable():  # Cedar's JSON gives __entity and __extn a meaning
-            continue
-        shape = _shape(part, root, depth=depth + 1)
-        if shape is not None:
-            filled = depth == 0 and "default" in part  # defaults are filled in at the top only
-            fields[name] = (shape, (name in required or filled) and not _nullable(part, root, depth=depth + 1))
-    return Shape("Record", fields=fields)
-
-
-def _named(kind: str, schema: Mapping[str, Any]) -> Shape:
-    listed = [schema["const"]] if "const" in schema else schema.get("enum", [])
-    strings = tuple(each for each in listed if isinstance(each, str))
-    return Shape(kind, choices=strings if kind == "String" else ())
-
-
-def _listed(values: list[Any]) -> Shape | None:
-    kinds = {"Bool" if isinstance(each, bool) else {str: "String", int: "Long"}.get(type(each), "") for each in values if each is not None}
-    if kinds not in ({"String"}, {"Long"}, {"Bool"}):
-        return None
-    kind = kinds.pop()
-    return Shape(kind, choices=tuple(each for each in values if isinstance(each, str)))
-
-
-def _nullable(schema: Any, root: Mapping[str, Any], *, depth: int) -> bool:
-    if not isinstance(schema, Mapping) or depth > 8:
-        return True  # at worst a policy has to ask `has` first
-    if "$ref" in schema and _nullable(_resolve(schema["$ref"], root), root, depth=depth + 1):
-        return True
-    kinds = schema.get("type")
-    listed = kinds if isinstance(kinds, list) else [kinds]
-    unions = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
-    return (
-        "null" in listed
-        or None in schema.get("enum", ())
-        or ("default" in schema and schema["default"] is None)
-        or any(_nullable(part, root, depth=depth + 1) for part in unions)
-    )
-
-
-def _resolve(reference: Any, root: Mapping[str, Any]) -> Any:
-    if not isinstance(reference, str) or not reference.startswith("#/"):
-        return None
-    node: Any = root
-    for part in reference[2:].split("/"):
-        node = node.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(node, Mapping) else None
-    return node
-
-
-def _optional(shapes: Mapping[str, Shape]) -> str:
-    return Shape("Record", fields={name: (shape, False) for name, shape in shapes.items()}).text()
-
-
-def _quoted(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)
+def _optional(typed: Mapping[str, Shape]) -> str:
+    return shapes.Shape("Record", fields={name: (shape, False) for name, shape in typed.items()}).text()

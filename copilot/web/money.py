@@ -5,37 +5,17 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from copilot.toolkit import Money
+from copilot.gate.amounts import exponent, show
 
-# ISO 4217 exponents other than 2
-_NO_MINOR = frozenset(
-    {"BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"}
-)
-_THREE = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
-_SIGNS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
+__all__ = ["exponent", "major", "parse", "show"]
 
 _PLAIN = re.compile(r"(-?)([0-9]{1,15})(?:[.,]([0-9]{1,3}))?\Z")
-
-
-def exponent(currency: str) -> int:
-    """How many decimal places this currency has."""
-    return 0 if currency in _NO_MINOR else 3 if currency in _THREE else 2
 
 
 def major(minor: int, currency: str) -> str:
     """Minor units as a plain decimal for an input field: 8000 EUR is 80.00."""
     places = exponent(currency)
     return f"{Decimal(minor).scaleb(-places):.{places}f}"
-
-
-def show(amount: Money) -> str:
-    """Money for reading: €1,250.00, or 1,250.00 CHF where a sign would be ambiguous."""
-    places = exponent(amount.currency)
-    number = f"{abs(Decimal(amount.minor).scaleb(-places)):,.{places}f}"
-    sign = "\N{MINUS SIGN}" if amount.minor < 0 else ""
-    if amount.currency in _SIGNS:
-        return f"{sign}{_SIGNS[amount.currency]}{number}"
-    return f"{sign}{number} {amount.currency}"
 
 
 def parse(text: str, currency: str) -> int:
