@@ -15,7 +15,7 @@ from copilot.audit import redaction
 from copilot.autonomy import grants
 from copilot.config import Settings
 from copilot.gate import policy, tools
-from copilot.gateway import limits, outbound
+from copilot.gateway import limits, outbound, sources
 from copilot.live import events
 from copilot.notify import channels
 
@@ -28,11 +28,6 @@ def create_app(settings: Settings | None = None, *, web: bool = True) -> Flask:
     settings = settings or config.load()
     config.install(settings)
     _keep_logs_clean()
-    registry = tools.load(settings.toolkits)
-    limits.check(registry.all())
-    tools.install(registry)
-    policy.install(policy.load(settings.policy_dir))
-    grants.install(registry.all())
     app = Flask(
         "copilot",
         template_folder=str(config.files("templates")),
@@ -48,6 +43,11 @@ def create_app(settings: Settings | None = None, *, web: bool = True) -> Flask:
     database.set_clock_offset(settings.clock_offset)
     database.install_context(app.app_context)
     channels.install_door(outbound.request)
+    registry = tools.load(settings.toolkits, more=sources.load(settings.tools_file))  # foreign tools are pinned in the database
+    limits.check(registry.all())
+    tools.install(registry)
+    policy.install(policy.load(settings.policy_dir))
+    grants.install(registry.all())
     doorbell.connect(settings.redis_url)
     events.connect(settings.redis_url)
     if web:

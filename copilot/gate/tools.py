@@ -46,8 +46,11 @@ def registry(boxes: Iterable[Toolbox]) -> Registry:
     return Registry(by_name)
 
 
-def load(references: Iterable[str]) -> Registry:
-    """Import every `module:attribute` of COPILOT_TOOLKITS; SetupError says which failed and why."""
+def load(references: Iterable[str], *, more: Iterable[Toolbox] = ()) -> Registry:
+    """Import every `module:attribute` of COPILOT_TOOLKITS; SetupError says which failed and why.
+
+    `more` are toolboxes that come from elsewhere: HTTP APIs and MCP servers.
+    """
     boxes = []
     for reference in references:
         module, _, attribute = reference.partition(":")
@@ -60,7 +63,7 @@ def load(references: Iterable[str]) -> Registry:
         if not isinstance(box, Toolbox):
             raise SetupError(f"COPILOT_TOOLKITS: {reference} is not a Toolbox.")
         boxes.append(box)
-    return registry(boxes)
+    return registry([*boxes, *more])
 
 
 _current = Registry()
