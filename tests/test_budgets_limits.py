@@ -23,7 +23,7 @@ from copilot.errors import SetupError
 from copilot.gate import budgets, policy, windows
 from copilot.gate.budgets import BudgetRule, Charge
 from copilot.gateway import reserve
-from copilot.models import Agent, AuditEvent, Budget, Proposal, Rate, Reservation
+from copilot.models import Agent, AuditEvent, Budget, Proposal, Rate, Reservation, Ticket
 from tests.support import api, browser, invariants, work
 from tests.support.ledger import Ledger
 from tests.support.people import People, add_agent
@@ -425,8 +425,11 @@ def test_the_page_shows_every_rule_its_fullest_windows_and_when_they_begin_anew(
         replace(COUNT, id="idle", tools=("pay_opaque",), seconds=3600, per="tool"),
         replace(COUNT, id="measured", measure=True, limit=budgets.UNLIMITED, per="all"),
     )
+    ticket = work.ticket("c1")
+    assert _run(agent, people, ticket_id=ticket, amount_minor=1_500) == "SUCCEEDED"
     for customer, amount in (("c1", 1_000), ("<b>c2", 9_000)):
         assert _run(agent, people, account=f"{customer}/main", amount_minor=amount) == "SUCCEEDED"
+    external_id = db.session.get_one(Ticket, ticket).external_id
     for name in ("ana", "cy", "bo"):
         browser.sign_in(client, f"{name}@example.com")
         page = " ".join(client.get("/budgets").text.split())
@@ -437,7 +440,8 @@ def test_the_page_shows_every_rule_its_fullest_windows_and_when_they_begin_anew(
         assert "<bdi>refund-desk</bdi>: <strong>3 of 5</strong> left" in page
         assert "6 calls in a minute, at most 3 at once, for each agent. One more call every 10 seconds." in page
         assert "Nothing is used at this moment." in page
-        assert "<bdi>Everybody together</bdi>: <strong>2</strong> so far" in page
+        assert "<bdi>Everybody together</bdi>: <strong>3</strong> so far" in page
+        assert f"<bdi>refund-desk, ticket {external_id}</bdi>: <strong>4 of 5</strong> left" in page
 
 
 def test_an_agent_is_told_of_its_own_windows_and_people_of_the_fullest(client: FlaskClient, agent: str, people: People) -> None:

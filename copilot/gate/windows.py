@@ -11,7 +11,7 @@ from sqlalchemy import select
 from copilot.db import db
 from copilot.gate import budgets
 from copilot.gate.budgets import BudgetRule, Charge
-from copilot.models import Agent, Budget, Rate
+from copilot.models import Agent, Budget, Rate, Ticket
 from copilot.toolkit import Money
 
 FULLEST = 5  # windows shown of one rule
@@ -91,19 +91,20 @@ def fullest(rule: BudgetRule, *, now: datetime, timezone: tzinfo = UTC, most: in
 def names(lines: Iterable[Line], rule: BudgetRule) -> dict[str, str]:
     """Words for whose windows these are, by subject."""
     subjects = {line.subject for line in lines}
-    if rule.per in ("agent", "session"):  # a session may be an agent's id, alone or before a ticket's
-        ids = {subject.partition(":")[0] for subject in subjects}
-        known: Mapping[str, str] = {row[0]: row[1] for row in db.session.execute(select(Agent.id, Agent.name).where(Agent.id.in_(ids)))}
-        return {subject: _agent(subject, known) for subject in subjects}
+    if rule.per in ("agent", "session"):  # a session is a run, or an agent's id, alone or before a ticket's
+        ids = {part for subject in subjects for part in subject.split(":")}
+        known = {row[0]: row[1] for row in db.session.execute(select(Agent.id, Agent.name).where(Agent.id.in_(ids)))}
+        tickets = select(Ticket.id, Ticket.external_id).where(Ticket.id.in_(ids))
+        known |= {row[0]: f"ticket {row[1]}" for row in db.session.execute(tickets)}
+        return {subject: _joined(subject, known) for subject in subjects}
     unnamed = {"all": "Everybody together", "team": "Agents without a team"}.get(rule.per, "One whose name is too long to keep")
     return {subject: subject or unnamed for subject in subjects}
 
 
-def _agent(subject: str, known: Mapping[str, str]) -> str:
-    agent_id, _, rest = subject.partition(":")
-    if agent_id not in known:
-        return f"Run {subject}" if subject.startswith("run_") else subject
-    return f"{known[agent_id]}, ticket {rest}" if rest else known[agent_id]
+def _joined(subject: str, known: Mapping[str, str]) -> str:
+    if subject.startswith("run_"):
+        return f"Run {subject}"
+    return ", ".join(known.get(part, part) for part in subject.split(":"))
 
 
 def spelled(seconds: int) -> str:
