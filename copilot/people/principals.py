@@ -65,7 +65,7 @@ def add(
         db.session.flush()
     except IntegrityError as error:  # somebody added the same name at the same moment
         raise Conflict(f"There is an agent {name} already; rotate its secret or choose another name.") from error
-    log.append("agent.added", agent.id, owner=owner.id, scopes=_logged(granted), drafts=drafts, **_by(by))
+    log.append("agent.added", agent.id, owner=owner.id, scopes=logged(granted), drafts=drafts, **_by(by))
     if by is not None and granted != wished:
         changes.ask("scopes", agent.id, {"before": [], "scopes": wished}, by=by, reason=reason or f"What the new agent {name} is to use.")
     return secret
@@ -196,6 +196,21 @@ def failed(name_or_id: str) -> None:
     log.append("signin.failed", "token", account=log.commitment(name_or_id[:80]))
 
 
+def logged(scopes: Iterable[str]) -> list[str]:
+    """Scopes as the log may hold them: a leaf is for ever, so whom one is bound to is there as a short commitment only."""
+    written = []
+    for text in scopes:
+        scope = identity.read(text)
+        if scope is None:
+            written.append("no-scope")
+        else:
+            region = f";region={quote(scope.region, safe='')[:60]}" if scope.region is not None else ""
+            named = ((name, getattr(scope, name)) for name in ("ticket", "customer"))
+            bound = "".join(f";{name}={log.commitment(value)[:16]}" for name, value in named if value is not None)
+            written.append(f"{scope.tool}:{scope.effect}{region}{bound}")
+    return written
+
+
 def _either(name_or_id: str, *, lock: bool = False) -> Agent | None:
     query = select(Agent).where((Agent.id == name_or_id) | (Agent.name == name_or_id))
     if lock:
@@ -208,19 +223,7 @@ def _put(agent: Agent, scopes: list[str], *, reason: str, **fields: Any) -> None
     if before == scopes:
         return
     db.session.execute(update(Agent).where(Agent.id == agent.id).values(scopes=scopes))
-    log.append("agent.scopes", agent.id, before=_logged(before), after=_logged(scopes), reason=log.commitment(reason), **fields)
-
-
-def _logged(scopes: Iterable[str]) -> list[str]:
-    """Scopes as the log may hold them: a leaf is for ever, so whom one is bound to is there as a short commitment only."""
-    written = []
-    for scope in map(identity.read, scopes):
-        if scope is not None:
-            region = f";region={quote(scope.region, safe='')[:60]}" if scope.region is not None else ""
-            named = ((name, getattr(scope, name)) for name in ("ticket", "customer"))
-            bound = "".join(f";{name}={log.commitment(value)[:16]}" for name, value in named if value is not None)
-            written.append(f"{scope.tool}:{scope.effect}{region}{bound}")
-    return written
+    log.append("agent.scopes", agent.id, before=logged(before), after=logged(scopes), reason=log.commitment(reason), **fields)
 
 
 def _second_person(by: User | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from copilot.audit import export
 from copilot.db import db, now, transaction
 from copilot.errors import BadInput
 from copilot.models import ApiToken
-from copilot.people import accounts, principals, tokens
+from copilot.people import accounts, principals, privileges, tokens
 from copilot.processes import migrate
 
 Answer = dict[str, Any]
@@ -77,16 +78,18 @@ def revoke_tokens(email: str) -> int:
         return len(live)
 
 
-def add_agent(name: str, *, scopes: Iterable[str], owner: str, drafts: bool) -> Answer:
+def add_agent(name: str, *, scopes: Iterable[str], owner: str, drafts: bool, team: str | None = None) -> Answer:
     """Add an agent; the answer holds its secret."""
     with inside(), transaction():
-        return {"name": name, "secret": principals.add(name, scopes, owner, drafts)}
+        return {"name": name, "secret": principals.add(name, scopes, owner, drafts, team=team)}
 
 
-def rotate_agent(name: str) -> Answer:
-    """Give an agent a new secret."""
+def rotate_agent(name: str, *, overlap: timedelta) -> Answer:
+    """Give an agent a new secret; the old one works on for `overlap`."""
     with inside(), transaction():
-        return {"name": name, "secret": principals.rotate(name)}
+        secret = principals.rotate(name, overlap=overlap)
+        until = principals.find(name).previous_until
+        return {"name": name, "secret": secret, "old_secret_until": until.isoformat(timespec="seconds") if until else None}
 
 
 def disable_agent(name: str) -> None:
@@ -95,11 +98,44 @@ def disable_agent(name: str) -> None:
         principals.disable(name)
 
 
+def enable_agent(name: str) -> None:
+    """Let an agent in again."""
+    with inside(), transaction():
+        principals.enable(name)
+
+
+def agent_scopes(name: str, *, scopes: Iterable[str] | None, reason: str) -> Answer:
+    """What an agent may use, after giving it these scopes when any are given."""
+    with inside(), transaction():
+        if scopes is not None:
+            principals.set_scopes(name, scopes, by=None, reason=reason)
+        agent = principals.find(name)
+        return {"name": agent.name, "scopes": list(agent.scopes)}
+
+
+def review_agent(name: str, *, days: int) -> Answer:
+    """What an agent was granted beside what it used."""
+    with inside():
+        found = privileges.review(principals.find(name), days=days)
+        rows = [
+            {"scope": each.scope, "uses": each.uses, "last": each.last, "sentence": each.sentence, "instead": each.instead}
+            for each in found.findings
+        ]
+        return {"name": found.agent, "days": days, "findings": rows, "before": list(found.before), "after": list(found.after)}
+
+
 def list_agents() -> list[Answer]:
     """Every agent."""
     with inside():
         return [
-            {"name": agent.name, "owner": agent.owner.email, "scopes": agent.scopes, "drafts": agent.drafts, "enabled": agent.enabled}
+            {
+                "name": agent.name,
+                "owner": agent.owner.email,
+                "team": agent.team,
+                "scopes": agent.scopes,
+                "drafts": agent.drafts,
+                "enabled": agent.enabled,
+            }
             for agent in principals.listed()
         ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -91,13 +93,21 @@ def agents() -> None:
 
 @agents.command("add")
 @click.argument("name")
-@click.option("--scope", "scopes", multiple=True, required=True, metavar="TOOL:EFFECT", help="May be given again; *:read means every read.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    metavar="TOOL:EFFECT",
+    help="May be given again; *:read means every read. Bounds follow: issue_refund:write;region=EU;customer=cus_1.",
+)
 @click.option("--owner", required=True, metavar="EMAIL", help="Who answers for it; never approves what it proposes.")
+@click.option("--team", help="Whose budgets it draws on, and a fact for policies.")
 @click.option("--drafts", is_flag=True, help="Give it every new ticket to draft for.")
 @json_option
-def agents_add(name: str, scopes: tuple[str, ...], owner: str, drafts: bool, as_json: bool) -> None:
+def agents_add(name: str, scopes: tuple[str, ...], owner: str, team: str | None, drafts: bool, as_json: bool) -> None:
     """Add an agent and print its secret, once."""
-    answer = _console().add_agent(name, scopes=scopes, owner=owner, drafts=drafts)
+    answer = _console().add_agent(name, scopes=scopes, owner=owner, drafts=drafts, team=team)
     show(answer, as_json=as_json, text=_SECRET.format(**answer))
 
 
@@ -110,13 +120,37 @@ def agents_list(as_json: bool) -> None:
     show(rows, as_json=as_json, text="\n".join(lines))
 
 
+_UNITS = {"": timedelta(0), "s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
+
+class _Span(click.ParamType[timedelta]):
+    """A length of time such as 90m, 24h or 7d; 0 for none."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read it, or say how it is written."""
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"0|(\d{1,6})([smhd])", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no length of time: write 90m, 24h or 7d, or 0.", param, ctx)
+        return int(found[1] or 0) * _UNITS[found[2] or ""]
+
+
 @agents.command("rotate")
 @click.argument("name")
+@click.option("--overlap", type=_Span(), default="24h", show_default=True, help="How long the old secret works on, at most 30d.")
+@click.option(
+    "--now", "at_once", is_flag=True, help="End the old secret and every token at once, as after a leak; the same as --overlap 0."
+)
 @json_option
-def agents_rotate(name: str, as_json: bool) -> None:
-    """Give an agent a new secret and print it, once; the old one ends."""
-    answer = _console().rotate_agent(name)
-    show(answer, as_json=as_json, text=_SECRET.format(**answer))
+def agents_rotate(name: str, overlap: timedelta, at_once: bool, as_json: bool) -> None:
+    """Give an agent a new secret and print it, once."""
+    answer = _console().rotate_agent(name, overlap=timedelta(0) if at_once else overlap)
+    until = answer["old_secret_until"]
+    ends = f"The old secret works until {until}." if until else "The old secret and every token ended."
+    show(answer, as_json=as_json, text=f"{_SECRET.format(**answer)}\n{ends}")
 
 
 @agents.command("disable")
@@ -125,3 +159,43 @@ def agents_disable(name: str) -> None:
     """Shut an agent out at once."""
     _console().disable_agent(name)
     click.echo(f"{name} can no longer do anything.")
+
+
+@agents.command("enable")
+@click.argument("name")
+def agents_enable(name: str) -> None:
+    """Let a disabled agent in again, with the secret and scopes it has."""
+    _console().enable_agent(name)
+    click.echo(f"{name} may sign in again. Tokens from before stay ended.")
+
+
+@agents.command("scopes")
+@click.argument("name")
+@click.option(
+    "--scope", "scopes", multiple=True, metavar="TOOL:EFFECT", help="What it may use from now on, and nothing else. May be given again."
+)
+@click.option("--none", "nothing", is_flag=True, help="Take everything from it.")
+@click.option("--reason", default="", help="Why; it stands in the record. Needed for a change.")
+@json_option
+def agents_scopes(name: str, scopes: tuple[str, ...], nothing: bool, reason: str, as_json: bool) -> None:
+    """Show what an agent may use, or replace it.
+
+    Like everything on this command line it holds at once: whoever may run it owns the installation. On the pages
+    anything wider waits for a second person.
+    """
+    if scopes and nothing:
+        raise click.UsageError("Give --scope or --none, not both.")
+    answer = _console().agent_scopes(name, scopes=scopes if scopes or nothing else None, reason=reason)
+    show(answer, as_json=as_json, text="\n".join(answer["scopes"]) or f"{name} may use nothing.")
+
+
+@agents.command("review")
+@click.argument("name")
+@click.option("--days", type=click.IntRange(1, 365), default=30, show_default=True, help="How far back to look.")
+@json_option
+def agents_review(name: str, days: int, as_json: bool) -> None:
+    """Compare what an agent may use with what it used; changes nothing."""
+    answer = _console().review_agent(name, days=days)
+    lines = [f"{each['scope']:<40} {each['uses']:>7}  {each['sentence']}" for each in answer["findings"]]
+    less = ["", "This would do:", *(f"  {scope}" for scope in answer["after"])] if answer["after"] != answer["before"] else []
+    show(answer, as_json=as_json, text="\n".join([*lines, *less]))
