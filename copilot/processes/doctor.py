@@ -140,7 +140,7 @@ def _tools(settings: Settings) -> str:
 
 
 def _policies(settings: Settings) -> str:
-    policy.load(settings.policy_dir)
+    policy.load(settings.policy_dir, tools.load(settings.toolkits).all())
     return f"parsed from {settings.policy_dir}" if settings.policy_dir else "the starter set"
 
 
