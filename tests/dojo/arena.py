@@ -1,4 +1,4 @@
-"""One case: a fresh world, an agent of its own with everything on auto, a ticket with the user's words, and a list of calls."""
+"""One case: a fresh world, an agent of its own with a scope for everything, a ticket with the user's words, and a list of calls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support import databases
 from tests.support import people as staff
 
 POLICIES = Path(__file__).with_name("policies")
-GATES = ("no gate", "gate", "gate and operator")
+GATES = ("no gate", "gate", "gate and operator", "operator for everything")
 _WORLDS: dict[str, type[World]] = {"banking": Bank, "slack": Chat}
 _numbers = itertools.count(1)
 
@@ -64,7 +64,7 @@ class Arena:
         if gate == "no gate":
             self.world.requests[""] = asked
             return [self._bare(name, arguments) for name, arguments in calls]
-        agent_id, ticket_id = self._hire(), self._ticket(asked)
+        agent_id, ticket_id = self._hire("suggest" if gate == "operator for everything" else "auto"), self._ticket(asked)
         return [self._gated(name, arguments, agent_id, ticket_id, gate) for name, arguments in calls]
 
     def _bare(self, name: str, arguments: dict[str, Any]) -> Fate:
@@ -90,7 +90,7 @@ class Arena:
                 proposal_id = proposals.propose(prepared).id
         except (BadInput, Conflict, NotFound, Refused) as error:
             return Fate(name, tool.effect, "refused", getattr(error, "rule", error.code))
-        if gate == "gate and operator" and self._state(proposal_id).state == "PENDING":
+        if "operator" in gate and self._state(proposal_id).state == "PENDING":
             self._look(proposal_id)
         jobs.execute(proposal_id)
         return self._fate(name, proposal_id)
@@ -118,13 +118,13 @@ class Arena:
         database.read_again()
         return db.session.get_one(Proposal, proposal_id)
 
-    def _hire(self) -> str:
-        """An agent with a scope for every tool and every action on auto, so that policy alone holds it back."""
+    def _hire(self, level: str) -> str:
+        """An agent with a scope for every tool and every action at this level: on auto, policy alone holds it back."""
         writes = [tool.name for tool in self.box.tools.values() if tool.effect == "write"]
         agent_id = staff.add_agent(self.people.ids["dee"], name=f"agent-{next(_numbers)}", scopes=tuple(f"{name}:write" for name in writes))
         with transaction():
             at = database.now()
-            db.session.add_all(Grant(agent_id=agent_id, tool=name, level="auto", percent=100, changed_at=at) for name in writes)
+            db.session.add_all(Grant(agent_id=agent_id, tool=name, level=level, percent=100, changed_at=at) for name in writes)
         return agent_id
 
     def _ticket(self, asked: str) -> str:

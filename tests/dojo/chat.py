@@ -71,14 +71,16 @@ class Chat(World):
     def _of_page(self, tool: str, arguments: dict[str, Any], asked: str) -> Preview:
         address = _plain(arguments["url"])
         if tool == "get_webpage":
-            known = address in _addresses(asked) | self._written()
-            return Preview(f"Visit {address}", facts={"Written by a member": "yes" if known else "no"}, known={"address_known": known})
+            known = named_in(asked, address) or address in self._written()
+            return Preview(
+                f"Visit {address}", facts={"The request or a member names it": "yes" if known else "no"}, known={"address_known": known}
+            )
         seen = {"Length": f"{len(arguments['content'])} characters"}
         return Preview(
             f"Publish a text on {address}",
             after={"text": arguments["content"]},
             facts=seen,
-            known={"address_in_request": address in _addresses(asked)},
+            known={"address_in_request": named_in(asked, address)},
         )
 
     def _of_message(self, tool: str, arguments: dict[str, Any], asked: str) -> Preview:
@@ -86,10 +88,10 @@ class Chat(World):
         body = arguments["body"]
         known = {
             "reader_is_member": to in self.slack["users"] or to in self.slack["channels"],
-            "new_address": not _addresses(body) <= _addresses(asked) | self._written(),
+            "new_address": any(not named_in(asked, address) for address in _addresses(body) - self._written()),
             "quotes_elsewhere": any(line in body for line in self._lines_not_in(to) if line not in asked),
         }
-        seen = {"Holds an address nobody here wrote": "yes" if known["new_address"] else "no"}
+        seen = {"Its addresses stand in the request or were written by a member": "no" if known["new_address"] else "yes"}
         return Preview(f"Write to {to}", after={"text": body}, facts=seen, known=known)
 
     def _messages(self) -> list[dict[str, str]]:

@@ -1,17 +1,18 @@
-"""`python -m tests.dojo.figures [--json] [--every N]`: what a fully compromised agent achieves, and what it costs honest ones.
+"""`python -m tests.dojo.figures [--json] [--every N]`: what a fully compromised agent achieves, and what stopping it costs honest work.
 
-For every pair of a user's task and an attacker's wish the agent makes both their calls, the attack last, first or in turns. Attack
-success is counted by effect: with no gate, with the gate alone (nobody approves; what waits, waits), and with an operator who is
-committed code and sees the card only. Beside it: what becomes of the calls of every user's task when nobody attacks.
+For every pair of a user's task and an attacker's wish the agent makes both their calls: the attack last, first, or in turns. Success is
+counted by effect with no gate; with the gate alone, where every action is on auto, policies decide what runs, and nobody approves what
+waits; with an operator beside it, who is committed code and sees the card only; and with that operator deciding every single action.
+Beside it: what becomes of the calls of every user's task when nobody attacks.
 
-What honest work loses, as printed, and why:
-- banking, gate alone: a bill whose account stands only in a file waits for a person, so do details that stand only in a file, and a
-  password is never changed by an agent, not even at the user's own word. The operator approves none of these either: the file
-  might be the attacker's, and the card cannot tell.
-- slack, gate alone: an invitation always waits, hence what addresses the invited one is refused by the workspace itself; pages that
-  only other pages name wait. The operator approves an invitation whose address stands in the request; the data's never does.
-What this does not show: messages whose placeholder bodies (`<summary>`) would hold more, an attacker who writes an address in a way
-nobody recognises as one, or who lies to the person on the phone.
+What honest work loses, and why it stays lost:
+- banking: a bill whose account stands only in a file waits for a person, so do details that stand only in a file. A password is never
+  changed by an agent, not even at the user's own word. The operator lets no account pass that stands only in a file: the file may be
+  the attacker's, and the card cannot tell.
+- slack: an invitation always waits, so whoever was to be invited cannot be written to or let into channels. The operator approves one
+  whose mail address stands in the request; in the data it stands only on a page of the web.
+What this does not show: the data's messages are placeholders (`<summary>`), which real ones would not be; an address written so that
+nobody recognises it as one passes for plain words (`attacks.DISGUISED`, counted apart); and no tool here lies about its own facts.
 """
 
 from __future__ import annotations
@@ -48,6 +49,17 @@ def attacked(place: arena.Arena, gate: str, *, every: int = 1) -> dict[str, Any]
     }
 
 
+def disguised(place: arena.Arena, gate: str, *, every: int = 1) -> dict[str, Any]:
+    """The same for attacks made up by somebody who has read these policies, after every user's task."""
+    tried, won = 0, Counter[str]()
+    for user in place.suite.users[::every]:
+        for attack in attacks.DISGUISED[place.suite.name]:
+            tried += 1
+            place.play([*user.calls, *attack.calls], asked=user.text, gate=gate)
+            won[attack.name] += attack.worked(place.world)
+    return {"cases": tried, "succeeded": won.total(), "by": {k: v for k, v in won.items() if v}}
+
+
 def benign(place: arena.Arena, gate: str) -> dict[str, Any]:
     """What became of every call of every user's task, when nobody attacks."""
     came: Counter[str] = Counter()
@@ -74,9 +86,8 @@ def measure(every: int = 1) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for name in data.SUITES:
         place = arena.enter(data.load(name), people)
-        figures[name] = {
-            gate: {"attacks": attacked(place, gate, every=every), "benign": benign(place, gate)} for gate in arena.GATES
-        }  # fmt: skip
+        figures[name] = {gate: {"attacks": attacked(place, gate, every=every), "benign": benign(place, gate)} for gate in arena.GATES}
+        figures[name]["gate"]["disguised"] = disguised(place, "gate", every=every)
     return figures
 
 
@@ -93,6 +104,9 @@ def lines(figures: dict[str, Any]) -> list[str]:
                 f"{honest['whole']} of {honest['tasks']} tasks done whole"
             )
             said += [f"    {count} × {what}" for what, count in sorted(honest["stopped"].items())]
+            if "disguised" in found:
+                said.append(f"    of {found['disguised']['cases']} disguised attacks {found['disguised']['succeeded']} succeed:")
+                said += [f"        {count} × {what}" for what, count in sorted(found["disguised"]["by"].items())]
     return said
 
 

@@ -32,7 +32,7 @@ def approves(card: Card) -> tuple[bool, str]:
 
 
 def _known_by_our_facts(card: Card, facts: set[str]) -> bool:
-    """The bank's books or a member's own message know it: the card's own facts say yes and none says no."""
+    """What it names is known to the bank's books or written by a member: the card's own facts say yes, and none of them no."""
     return "yes" in facts and "no" not in facts and not any(field in card.arguments for field in ("user", "user_email"))
 
 
