@@ -20,6 +20,7 @@ QUEUE_OF = {
     "look_up": "execute",
     "deliver": "upkeep",
     "roll_up": "upkeep",
+    "replay": "upkeep",
 }
 
 _queues: dict[str, rq.Queue] = {}

@@ -21,7 +21,7 @@ from copilot.autonomy import grants
 from copilot.db import db, fresh_context, transaction
 from copilot.doorbell import enqueue
 from copilot.errors import BadInput, Conflict, CopilotError, DuplicateIntent, NotFound, Refused, Unavailable
-from copilot.gate import arcs, facts
+from copilot.gate import arcs, facts, history
 from copilot.gateway import adapters, reads, refusals, sweeper, writes
 from copilot.live import events
 from copilot.models import Proposal
@@ -210,12 +210,19 @@ def deliver() -> None:
     outbox.drain()
 
 
+def replay(version_id: str) -> None:
+    """Judge what was recorded again with a draft of the policies."""
+    history.run(version_id)
+
+
 def roll_up() -> None:
-    """Look again at every action that runs alone, and take back what no longer earns it."""
+    """Look again at every action that runs alone, and take back what no longer earns it; ring again for replays nobody began."""
     with transaction():
         fallen = grants.recheck()
     if fallen:
         events.publish("grants", "all")
+    for version_id in history.asked():
+        enqueue("replay", version_id)
 
 
 def sequence() -> None:

@@ -59,7 +59,8 @@ def replayed(files: Mapping[str, str], *, days: int, most: int | None = None, pr
 def recorded(since: datetime, until: datetime, *, most: int) -> Iterator[list[Row]]:
     """Pages of recorded verdicts, newest first, each with the arguments it was about where they are still kept."""
     columns = (
-        Recorded.id, Recorded.at, Recorded.stage, Recorded.kind, Recorded.rule, Recorded.count.label("people"), Recorded.policy_hash, Recorded.proposal_id,
+        Recorded.id, Recorded.at, Recorded.stage, Recorded.kind, Recorded.rule, Recorded.count.label("people"), Recorded.policy_hash,
+        Recorded.proposal_id,
         Recorded.amount_minor, Recorded.currency, cast(Recorded.input, Text).label("input"), ProposalVersion.arguments,
     )  # fmt: skip
     mine = and_(ProposalVersion.proposal_id == Recorded.proposal_id, ProposalVersion.version == Recorded.version)
@@ -112,7 +113,7 @@ def run(version_id: str) -> None:
         result, state = replayed(files, days=days, most=MOST), "done"
         if result["hash"] != digest:
             raise SetupError("The stored text is not what was drafted.")
-    except (CopilotError, OSError, EOFError) as error:
+    except Exception as error:
         logger.exception("the replay of %s failed", version_id)
         result, state = {"days": days, "problem": str(error) if isinstance(error, CopilotError) else "It ended before its time."}, "failed"
     with transaction():
