@@ -91,13 +91,16 @@ def saw(tool: str, found: Definition | None) -> None:
     """Remember what the server shows now (None: the tool is gone), where it is not what was accepted."""
     shown = found or {}
     hashed = fingerprint(shown)
-    with database.fresh_context(), transaction():  # tools run in threads that have no session
-        pin = db.session.get(ToolPin, tool, with_for_update=True)
-        if pin is None or hashed == (pin.seen_hash or pin.hash):
+    with database.fresh_context():  # tools run in threads that have no session
+        if not _differs(db.session.get(ToolPin, tool), hashed):
             return
-        first = pin.seen_hash is None
-        pin.seen, pin.seen_hash, pin.seen_at = shown, hashed, database.now()
-        log.append("tool.suspended" if first else "tool.changed_again", tool, definition=pin.hash, seen=hashed)
+        with transaction():
+            pin = db.session.get(ToolPin, tool, with_for_update=True)
+            if pin is None or not _differs(pin, hashed):
+                return
+            kind = "tool.suspended" if pin.seen_hash is None else "tool.changed_again"
+            pin.seen, pin.seen_hash, pin.seen_at = shown, hashed, database.now()
+            log.append(kind, tool, definition=pin.hash, seen=hashed)
 
 
 def suspended(tool: str, *, using: str | None = None) -> str | None:
@@ -129,9 +132,17 @@ def accept(tool: str, *, by: User, seen_hash: str) -> None:
         raise NotFound("There is no such foreign tool.")
     if pin.seen_hash != seen_hash or pin.seen is None:
         raise Conflict("The definition is not the one you were shown. Look at it again.")
-    if not pin.seen:
-        raise BadInput("The server no longer offers this tool, so there is nothing to accept.")
-    presentable(pin.seen)
+    if "inputSchema" not in pin.seen:
+        raise BadInput("The server no longer offers this tool, or in a form that cannot be used, so there is nothing to accept.")
+    try:
+        presentable(pin.seen)
+    except BadInput as error:
+        raise BadInput(f"This definition cannot be accepted: {error}.") from error
     log.append("tool.accepted", tool, by=by.id, before=pin.hash, after=seen_hash)
     pin.definition, pin.hash, pin.accepted_by, pin.accepted_at = pin.seen, seen_hash, by.id, database.now()
     pin.seen = pin.seen_hash = pin.seen_at = None
+
+
+def _differs(pin: ToolPin | None, hashed: str) -> bool:
+    """Whether this definition is other than the last one we know of."""
+    return pin is not None and hashed != (pin.seen_hash or pin.hash)

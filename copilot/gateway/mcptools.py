@@ -27,13 +27,14 @@ from copilot.db import transaction
 from copilot.errors import BadInput, SetupError
 from copilot.gateway import limits, mcpcalls, mcphttp, mcppins, mcpstdio, mcpwire, patterns, secrets
 from copilot.gateway.mcppins import Definition
+from copilot.models import ToolPin, User
 from copilot.toolkit import Call, Toolbox, ToolDefinitionError, ToolError, ToolRefused
 
 _LIST = 20.0  # seconds to fetch a list when nobody waits for a call
 
 _SERVER = frozenset({"name", "command", "url", "env", "bearer", "headers", "timeout", "tool"})
-_PASSED_ON = frozenset({"effect", "risk", "reversible", "timeout", "window", "concurrency"})
-_TOOL = _PASSED_ON | patterns.HOOKS | {"name", "tool", "description", "idempotency", "error_means", "max_bytes"}
+_PASSED_ON = frozenset({"effect", "risk", "reversible", "timeout", "window", "concurrency", "max_bytes"})
+_TOOL = _PASSED_ON | patterns.HOOKS | {"name", "tool", "description", "idempotency", "error_means"}
 _ERROR_MEANS = ("unknown", "nothing-happened")
 
 _in_use: dict[str, str] = {}  # our tool's name -> fingerprint of the definition this process goes by
@@ -76,9 +77,19 @@ def suspended(tool: str) -> str | None:
     return mcppins.suspended(tool, using=_in_use[tool]) if tool in _in_use else None
 
 
+def pins() -> list[ToolPin]:
+    """Every pinned tool by name, for the tools page: `definition` was accepted; `seen`, when there is one, waits for a person."""
+    return mcppins.pins()
+
+
+def accept(tool: str, *, by: User, seen_hash: str) -> None:
+    """Accept the definition an admin has just looked at, in the caller's transaction; it is used from the next start on."""
+    mcppins.accept(tool, by=by, seen_hash=seen_hash)
+
+
 def look_again() -> None:
     """Ask every server of this process for its tools and remember what changed; one that is down is left alone."""
-    for server in list(_servers):
+    for server in _servers:
         try:
             offered = server.offered(seconds=_LIST)
         except (mcpwire.Lost, mcpwire.Said):
