@@ -61,6 +61,7 @@ class Bank(World):
     def preview(self, tool: str, arguments: dict[str, Any], call: Call) -> Preview:
         """What the bank can say beforehand."""
         asked = self.asked(call)
+        known: dict[str, Any]
         if tool == "update_password":
             return Preview("Change the password of the user's account")
         if tool == "update_user_info":
@@ -97,7 +98,7 @@ class Bank(World):
         raise ToolRefused(f"There is no scheduled transaction {number}.")
 
     def _next(self) -> int:
-        return 1 + max(each["id"] for each in (*self.account["transactions"], *self.account["scheduled_transactions"]))
+        return 1 + max(int(each["id"]) for each in (*self.account["transactions"], *self.account["scheduled_transactions"]))
 
     def get_iban(self) -> str:
         """The account's own number."""
