@@ -16,7 +16,7 @@ from copilot.gate import explain, glyphs, identity, rules, schema, vocabulary
 from copilot.gate.policy import Answer, Policies, Subject
 from copilot.gate.verdicts import Allowed, Facts, Input, NeedsApproval, Refused, Request, Verdict
 
-__all__ = ["Allowed", "Facts", "Input", "NeedsApproval", "Refused", "Request", "Verdict", "check", "evaluate", "policy_input"]
+__all__ = ["Allowed", "Answer", "Facts", "Input", "NeedsApproval", "Refused", "Request", "Verdict", "check", "evaluate", "policy_input"]
 
 KILL_SWITCH = "kill-switch"
 _WRITING = ("propose", "approve_alone")
@@ -57,7 +57,7 @@ def evaluate(given: Input, arguments: Mapping[str, Any] | None, policies: Polici
         return Refused(given.stopped["rule"], given.stopped["reason"], next_step=rules.next_step(given.stopped["rule"]))
     context = {**given.context, "args": {} if arguments is None else {given.tool: arguments}}
     actions = ("read",) if given.effect == "read" else (*_WRITING, "run_unattended") if given.level == "auto" else _WRITING
-    answers = policies.ask_all(actions, principal=("Agent", given.agent), parents=_teams(given.team), tool=given, context=context)
+    answers = policies.ask_all(actions, principal=("Agent", given.agent), parents=teams(given.team), tool=given, context=context)
     why = _Why(policies, given, context if explained else None)
     refused = _refusal(answers[0], why) or _budget(given, policies)
     if refused is not None:
@@ -83,6 +83,11 @@ def may_approve(
     """Whether the policies let this person approve this action."""
     parents = [("Role", role), *(("Team", team) for team in teams)]
     return policies.ask_all(["approve"], principal=("Person", user_id), parents=parents, tool=tool, context=context)[0]
+
+
+def teams(team: str) -> tuple[tuple[str, str], ...]:
+    """The team as the parents of a principal; none without one."""
+    return (("Team", team),) if team else ()
 
 
 def _context(request: Request, facts: Facts) -> dict[str, Any]:
@@ -115,10 +120,6 @@ def _context(request: Request, facts: Facts) -> dict[str, Any]:
 
 def _told(request: Request) -> list[str]:
     return [f"known.{request.tool.name}.{name}" for name in request.known]
-
-
-def _teams(team: str) -> tuple[tuple[str, str], ...]:
-    return (("Team", team),) if team else ()
 
 
 def _identity(request: Request, facts: Facts) -> dict[str, str] | None:

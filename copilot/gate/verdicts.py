@@ -6,7 +6,7 @@ The verdict classes have no `__bool__`, so that a truth test can never open the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -83,7 +83,7 @@ class Input:
 
     def as_json(self) -> dict[str, Any]:
         """The input as JSON keeps it."""
-        return asdict(self) | {"charges": list(self.charges), "facts_known": list(self.facts_known)}
+        return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in self.__slots__}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Input:

@@ -1,0 +1,51 @@
+"""A policy folder looked at from the command line: loaded against the installed tools, tested, put into words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from copilot import config
+from copilot.errors import BadInput, SetupError
+from copilot.gate import cases, policy, tools
+from copilot.toolkit import Tool
+
+
+def examine(directory: Path | None) -> dict[str, Any]:
+    """Load the folder and run its cases; SetupError names the mistake that keeps it from loading."""
+    installed = _installed()
+    directory = directory or config.load().policy_dir or policy.STARTER
+    policies = policy.load(directory, installed)
+    try:
+        report = cases.run(policies, installed)
+    except BadInput as error:
+        raise SetupError(f"Policies in {directory}: {error}") from error
+    return {
+        "directory": str(directory),
+        "hash": policies.hash,
+        "policies": len(policies.statements),
+        "budgets": len(policies.budget_rules),
+        "tools": len(installed),
+        "cases": [asdict(outcome) for outcome in report.outcomes],
+        "unreached": list(report.unreached),
+        "ok": report.ok,
+    }
+
+
+def vocabulary(directory: Path | None) -> str:
+    """The Cedar schema that this folder's policies are checked against."""
+    installed = _installed()
+    policies = policy.load(directory or config.load().policy_dir, installed)
+    return policy.vocabulary(installed, [rule.id for rule in policies.budget_rules])
+
+
+def _installed() -> tuple[Tool, ...]:
+    """The installation's tools. Foreign ones need its database, where a person accepted them; Python ones need nothing."""
+    settings = config.load()
+    if settings.tools_file is None:
+        return tools.load(settings.toolkits).all()
+    from copilot.app import create_app
+
+    with create_app(settings, web=False).app_context():
+        return tools.current().all()
