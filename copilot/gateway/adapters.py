@@ -54,9 +54,10 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It definitely did not happen."""
+    """It definitely did not happen. `technical`: not because the tool said no, but because it could not be asked."""
 
     message: str
+    technical: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ class Unknown:
 
 
 Result = Succeeded | Failed | Unknown
+
+
+def technical(result: Result) -> bool:
+    """Whether a call went wrong for a reason of machinery; a refusal is a healthy answer."""
+    return isinstance(result, Unknown) or (isinstance(result, Failed) and result.technical)
 
 
 def perform(claim: Claim, *, late: Callable[[Result], None] | None = None) -> Result:
@@ -160,7 +166,7 @@ def invoke(tool: Tool, arguments: dict[str, Any], call: Call) -> Result:
         if error.happened is True:
             return Succeeded(None, note=message)
         if error.happened is False:
-            return Failed(message or "The tool failed before anything happened.")
+            return Failed(message or "The tool failed before anything happened.", technical=True)
         return Unknown(message or "The tool failed and cannot say whether it happened.")
     except Exception as error:  # noqa: BLE001 - whatever a write raises, the effect may have happened
         logger.warning("tool %s raised %s", tool.name, type(error).__name__)
@@ -170,7 +176,7 @@ def invoke(tool: Tool, arguments: dict[str, Any], call: Call) -> Result:
 
 def _succeeded(tool: Tool, answer: Any) -> Succeeded:
     outcome = answer if isinstance(answer, Outcome) else Outcome(answer)
-    result, note = plain(outcome.result)
+    result, note = plain(outcome.result, most=min(tool.max_bytes or limits.RESULT_BYTES, limits.RESULT_BYTES))
     if note is None and schema.check_result(tool, result):
         note = "The tool's answer does not fit its declared schema."
     provider_id = _bounded_text(str(outcome.provider_id), 200) if outcome.provider_id is not None else None
@@ -178,15 +184,15 @@ def _succeeded(tool: Tool, answer: Any) -> Succeeded:
     return Succeeded(result, provider_id, revision, note)
 
 
-def plain(value: Any) -> tuple[Any, str | None]:
-    """The value as bounded plain JSON, or None with a note why it could not be kept."""
+def plain(value: Any, *, most: int = limits.RESULT_BYTES) -> tuple[Any, str | None]:
+    """The value as plain JSON of at most so many bytes, or None with a note why it could not be kept."""
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
-        text.encode()
+        size = len(text.encode())
     except (TypeError, ValueError, UnicodeError, RecursionError):
         return None, "The tool's answer is not plain JSON and was not kept."
-    if len(text) > limits.RESULT_BYTES:
-        return None, f"The tool's answer is longer than {limits.RESULT_BYTES:,} characters and was not kept."
+    if size > most:
+        return None, f"The tool's answer is longer than {most:,} bytes and was not kept."
     return json.loads(text.replace("\\u0000", "\\ufffd")), None
 
 

@@ -13,7 +13,7 @@ from copilot import db as database
 from copilot.db import db
 from copilot.errors import BadInput, NotFound, Refused, Unavailable
 from copilot.gate import arcs, check, digest, facts, judgements, library, schema, tools
-from copilot.gateway import adapters, reserve
+from copilot.gateway import adapters, asking, reserve
 from copilot.models import Agent, Ticket
 from copilot.toolkit import Call, Preview, Tool, ToolError, ToolRefused
 
@@ -41,15 +41,7 @@ def call(tool_name: str, arguments: Any, *, agent_id: str, ticket_id: str | None
         agent_name, verdict = _judge(tool, normalised, agent_id=agent_id, ticket_id=ticket_id, origin=origin or facts.Origin(agent_id))
     if not isinstance(verdict, check.Allowed):
         raise Refused(verdict.reason, rule=verdict.rule)
-    reading = _call_for(tool, agent_name, ticket_id)
-    answered = adapters.bounded(lambda: adapters.invoke(tool, normalised, reading), seconds=tool.timeout)
-    if isinstance(answered, adapters.Succeeded):
-        if answered.result is None and answered.note:
-            raise Unavailable(f"{tool.name}: {answered.note}")
-        return answered.result
-    if isinstance(answered, adapters.Failed):
-        raise Refused(answered.message, rule="tool-refused")
-    raise Unavailable(f"{tool.name} could not answer: {answered.message}")
+    return asking.read(tool, normalised, _call_for(tool, agent_name, ticket_id))
 
 
 def look(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_id: str | None) -> Look:
