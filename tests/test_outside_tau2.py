@@ -22,6 +22,7 @@ def test_retail_tasks_change_what_is_expected_and_nothing_else(app: Flask, peopl
     assert replaying.untouched("retail")
 
 
+@pytest.mark.both_databases
 @pytest.mark.settings(**figures.settings("airline"))
 def test_airline_tasks_change_what_is_expected_and_nothing_else(app: Flask, people: staff.People) -> None:
     counted = replaying.replay(replaying.Desk("airline", people))
