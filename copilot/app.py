@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None, *, web: bool = True) -> Flask:
     registry = tools.load(settings.toolkits, more=sources.load(settings.tools_file))  # foreign tools are pinned in the database
     limits.check(registry.all())
     tools.install(registry)
-    policy.install(policy.load(settings.policy_dir))
+    policy.install(policy.load(settings.policy_dir, registry.all()))
     grants.install(registry.all())
     doorbell.connect(settings.redis_url)
     events.connect(settings.redis_url)
