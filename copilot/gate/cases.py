@@ -93,8 +93,9 @@ def run(policies: Policies, tools: Iterable[Tool] = ()) -> Report:
     for case in read(policies.files.get("tests.toml", "")):
         tool = installed.get(case.tool)
         given, arguments = _input(case, tool, policies)
-        reached |= _deciding(case, given, arguments, policies)
-        outcomes.append(_person(case, given, arguments, policies) if case.role else _verdict(case, given, arguments, policies))
+        answers = _answers(case, given, arguments, policies)
+        reached |= {decided for answer in answers for decided in answer.policies}
+        outcomes.append(_person(case, answers[0], policies) if case.role else _verdict(case, given, arguments, answers, policies))
     return Report(tuple(outcomes), tuple(each.id for each in policies.statements if each.id not in reached))
 
 
@@ -175,36 +176,31 @@ def _normal(case: Case, tool: Tool | None) -> tuple[Mapping[str, Any], dict[str,
         return case.arguments, {"rule": "schema", "reason": f"The arguments do not fit the tool: {listed}."}
 
 
-def _deciding(case: Case, given: Input, arguments: Mapping[str, Any], policies: Policies) -> set[str]:
-    """Every policy that decided one of the questions this case could be asked."""
-    if given.stopped is not None:
-        return set()
-    context = {**given.context, "args": {given.tool: arguments}}
+def _answers(case: Case, given: Input, arguments: Mapping[str, Any], policies: Policies) -> list[check.Answer]:
+    """Every question this case could be asked, those that its level leaves out included, so that no policy hides behind a level."""
+    context = {**given.context, "args": {} if given.stopped else {given.tool: arguments}}
     if case.role:
-        return set(_may(case, given, context, policies).policies)
+        teams = (case.team,) if case.team else ()
+        return [check.may_approve(policies, user_id="person", role=case.role, teams=teams, tool=given, context=context)]
+    if given.stopped is not None:
+        return []
     actions = ("read",) if given.effect == "read" else ("propose", "approve_alone", "run_unattended")
-    answers = policies.ask_all(actions, principal=("Agent", given.agent), parents=check.teams(given.team), tool=given, context=context)
-    return {policy for answer in answers for policy in answer.policies}
+    return policies.ask_all(actions, principal=("Agent", given.agent), parents=check.teams(given.team), tool=given, context=context)
 
 
-def _verdict(case: Case, given: Input, arguments: Mapping[str, Any], policies: Policies) -> Outcome:
+def _verdict(case: Case, given: Input, arguments: Mapping[str, Any], answers: list[check.Answer], policies: Policies) -> Outcome:
     verdict = check.evaluate(given, arguments, policies)
     got, rule = _told(verdict), _rule(verdict)
-    ok = got == case.expect and case.rule in ("", rule, *verdict.policies)
+    permitted = answers[0].policies if answers else ()
+    ok = got == case.expect and case.rule in ("", rule, *verdict.policies, *permitted)
     return Outcome(case.name, ok, _expected(case), got, rule, verdict.reason)
 
 
-def _person(case: Case, given: Input, arguments: Mapping[str, Any], policies: Policies) -> Outcome:
-    answer = _may(case, given, {**given.context, "args": {given.tool: arguments}}, policies)
+def _person(case: Case, answer: check.Answer, policies: Policies) -> Outcome:
     got = "may decide" if answer.allowed else "may not decide"
     ok = got == case.expect and (not case.rule or case.rule in answer.policies)
     reason = " ".join(policies.sentence(policy) for policy in answer.policies)
     return Outcome(case.name, ok, _expected(case), got, ", ".join(answer.policies), reason)
-
-
-def _may(case: Case, given: Input, context: Mapping[str, Any], policies: Policies) -> check.Answer:
-    teams = (case.team,) if case.team else ()
-    return check.may_approve(policies, user_id="person", role=case.role, teams=teams, tool=given, context=context)
 
 
 def _told(verdict: Verdict) -> str:

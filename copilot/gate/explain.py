@@ -140,6 +140,11 @@ def _part(node: Node, *, negated: bool) -> _Part:
         if word in node:
             sides = (_part(node[word][side], negated=negated) for side in ("left", "right"))
             return _Part(opposite if negated else kind, {}, parts=tuple(sides))
+    if "if-then-else" in node:
+        asked, then, otherwise = (node["if-then-else"][name] for name in ("if", "then", "else"))
+        held = _Part("and", {}, parts=(_part(asked, negated=False), _part(then, negated=negated)))
+        missed = _Part("and", {}, parts=(_part(asked, negated=True), _part(otherwise, negated=negated)))
+        return _Part("or", {}, parts=(held, missed))
     return _Part("is", node, negated)
 
 
