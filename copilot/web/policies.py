@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 from sqlalchemy import select
 from wtforms import RadioField, TextAreaField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, InputRequired, Length, Optional
 
 from copilot import doorbell
@@ -24,6 +25,7 @@ bp = Blueprint("policies", __name__, url_prefix="/policies")
 lookers = access.roles("manager", "admin", "auditor")
 
 _AT_ONCE = 30
+_DAYS = [SelectChoice(str(days), f"{days} days") for days in history.DAYS]
 
 
 class DraftForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
@@ -35,9 +37,7 @@ class DraftForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
 class ReplayForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
     """How far back to replay."""
 
-    days = RadioField(
-        "How far back?", [InputRequired("Choose how far back.")], choices=[("30", "30 days"), ("90", "90 days")], default="30"
-    )
+    days = RadioField("How far back?", [InputRequired("Choose how far back.")], choices=_DAYS, default="30")
 
 
 class PublishForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
