@@ -157,7 +157,7 @@ def _granted(agent: Agent) -> dict[str, datetime]:
     changes = select(AuditEvent.line, AuditEvent.created_at).where(AuditEvent.subject == agent.id, AuditEvent.kind == "agent.scopes")
     for line, at in db.session.execute(changes.order_by(AuditEvent.id)):
         event = json.loads(line)
-        gained = set(event["after"]) - set(event["before"])
+        gained = set(identity.widened(event["before"], event["after"]))  # a narrower scope in place of a wider one is no new grant
         found |= {scope: at for scope, logged in written.items() if logged in gained}
     return found
 

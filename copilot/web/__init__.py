@@ -9,6 +9,7 @@ from copilot import config
 from copilot.web import (
     access,
     actions,
+    agents,
     budgets,
     changes,
     editing,
@@ -38,6 +39,7 @@ _PAGES = (
     runs,
     outcomes,
     actions,
+    agents,
     budgets,
     changes,
     policies,
