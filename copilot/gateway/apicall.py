@@ -82,9 +82,7 @@ def _written(endpoint: Endpoint, arguments: Mapping[str, Any]) -> tuple[str, dic
             query += [(parameter.name, quote(part, safe="")) for part in parts]
         else:
             query.append((parameter.name, ",".join(quote(part, safe="") for part in parts)))
-    path = _PLACE.sub(lambda found: values.get(found[1], ""), operation.path)
-    if any(part in ("", ".", "..") for part in path.strip("/").split("/")):
-        raise ToolRefused("One of the values cannot stand in an address, so nothing was sent.")
+    path = "/".join(_segment(part, values) for part in operation.path.split("/"))
     url = endpoint.base + path + ("?" + "&".join(f"{quote(name, safe='')}={value}" for name, value in query) if query else "")
     if len(url) > _LONGEST_URL:
         raise ToolRefused("The values are too long for an address, so nothing was sent.")
@@ -92,6 +90,14 @@ def _written(endpoint: Endpoint, arguments: Mapping[str, Any]) -> tuple[str, dic
     if body is not None:
         headers["content-type"] = "application/json"
     return url, headers, body
+
+
+def _segment(part: str, values: Mapping[str, str]) -> str:
+    """One step of the path with its values; none may make it vanish or climb."""
+    made = _PLACE.sub(lambda found: values.get(found[1], ""), part)
+    if made != part and made in ("", ".", ".."):
+        raise ToolRefused("One of the values cannot stand in an address, so nothing was sent.")
+    return made
 
 
 def _body(operation: Operation, arguments: Mapping[str, Any]) -> bytes | None:
