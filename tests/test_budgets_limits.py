@@ -347,6 +347,19 @@ def test_a_repeated_attempt_is_held_up_by_nothing(room: str) -> None:
     assert [row.rule for row in db.session.scalars(select(Budget))] == ["purse"]
 
 
+@pytest.mark.both_databases
+def test_old_counters_are_forgotten_but_never_what_a_proposal_drew_on(room: str) -> None:
+    reads = replace(COUNT, id="reads", seconds=60, effects=("read",))
+    assert _try(room, *_charges(replace(COUNT, seconds=60), PACE))
+    with transaction():
+        reserve.count_read(_charges(reads, replace(PACE, id="slow", effects=("read",)), effect="read"))
+    for later, gone in (({"hours": 23}, 0), ({"hours": 25}, 3), ({"days": 900}, 0)):
+        with transaction():
+            assert reserve.forget(NOON + timedelta(**later)) == gone
+    assert db.session.scalars(select(Budget.rule)).all() == ["five"]
+    assert db.session.scalars(select(Rate)).all() == []
+
+
 # -- in the product
 
 

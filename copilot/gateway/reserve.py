@@ -10,12 +10,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, insert, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from copilot.db import db, new_id
 from copilot.gate.budgets import Charge
 from copilot.models import Budget, Proposal, Rate, Reservation
+
+KEPT = timedelta(days=1)
+MOST_AT_ONCE = 500
 
 
 class OverBudget(Exception):
@@ -76,6 +79,25 @@ def close(proposal_id: str, *, spent: bool) -> None:
         if spent:
             changes["spent"] = Budget.spent + amount
         db.session.execute(update(Budget).where(Budget.key == key).values(changes).execution_options(synchronize_session=False))
+
+
+def forget(now: datetime) -> int:
+    """Delete counters that say nothing any more: rates made up for, and windows of reads, both a day past; gives how many.
+
+    A window that a proposal drew on stays, with its reservations, as a record of what was spent.
+    """
+    past = now - KEPT
+    drawn = select(Reservation.id).where(Reservation.budget_key == Budget.key).exists()
+    old: tuple[tuple[type[Budget | Rate], ColumnElement[bool]], ...] = (
+        (Rate, Rate.tat < int(past.timestamp() * 1_000_000)),
+        (Budget, and_(Budget.ends_at < past, ~drawn)),
+    )
+    gone = 0
+    for table, useless in old:
+        found = select(table.key).where(useless).limit(MOST_AT_ONCE).scalar_subquery()
+        deleting = delete(table).where(table.key.in_(found), useless).returning(table.key).execution_options(synchronize_session=False)
+        gone += len(db.session.execute(deleting).all())
+    return gone
 
 
 def _repeated(proposal_id: str) -> bool:
