@@ -35,8 +35,14 @@ def serving(module: str, folder: Path, *options: str) -> Iterator[str]:
     log = folder / f"{module}.log"
     command = [sys.executable, "-m", module, "--port", "0", *options]
     with children.running(children.start(command, log=log, cwd=ROOT)):
-        until(lambda: log.read_text().startswith('{"port"'))
-        yield f"http://127.0.0.1:{json.loads(log.read_text().splitlines()[0])['port']}"
+        until(lambda: _announced(log))
+        yield f"http://127.0.0.1:{_announced(log)[0]['port']}"
+
+
+def _announced(log: Path) -> list[dict[str, int]]:
+    """What it said of itself on a line of its own, among whatever else it said."""
+    lines = log.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.startswith('{"port"') and line.endswith("\n")]
 
 
 def until(what: Callable[[], object], *, seconds: float = 60, every: float = 0.05) -> None:
