@@ -142,10 +142,10 @@ def _names(statements: list[Statement], rates: tuple[BudgetRule, ...], problems:
 def _validate(text: str, schema: Any, statements: list[Statement], problems: dict[str, list[str]]) -> None:
     """What Cedar's own strict validator says, in front of the policy it is about."""
     for error in cedarpy.validate_policies(text, schema).errors:
-        if "optional attribute" in why:
-            why += "; ask whether it is there first, as in context has amount_minor && context.amount_minor > 100"
         number = error.policy_id.removeprefix("policy")
         why = error.error.replace(f"for policy `{error.policy_id}`, ", "").replace("`", "")
+        if "optional attribute" in why:
+            why += "; ask whether it is there first, as in context has amount_minor && context.amount_minor > 100"
         if number.isdigit() and int(number) < len(statements):
             statement = statements[int(number)]
             problems.setdefault(statement.file, []).append(_at(statement, why))
