@@ -239,7 +239,7 @@ def test_a_write_is_sent_with_key_token_and_least_scope(tmp_path: Path, far: Far
     ("order", "path"),
     [
         ("a/b", "/orders/a%2Fb"),
-        ("../../admin", "/orders/..%2F..%2Fadmin"),
+        ("..a/b..", "/orders/..a%2Fb.."),
         ("a?x=1#y", "/orders/a%3Fx%3D1%23y"),
         ("ä %2F", "/orders/%C3%A4%20%252F"),
         ("a\r\nHost: evil", "/orders/a%0D%0AHost%3A%20evil"),
@@ -250,7 +250,7 @@ def test_a_value_stays_in_its_place_in_the_address(tmp_path: Path, far: FarEnd, 
     assert [each.path for each in far.calls] == [path]
 
 
-@pytest.mark.parametrize("order", [".", "..", ""])
+@pytest.mark.parametrize("order", [".", "..", "", "../../admin", "a/..", "..\\b"])
 def test_a_value_that_would_climb_is_not_sent(tmp_path: Path, far: FarEnd, order: str) -> None:
     assert isinstance(run(load(tmp_path, far)["get_order"], {"order_id": order}), adapters.Failed)
     assert far.calls == []

@@ -17,6 +17,7 @@ from copilot.gateway.credentials import Credentials
 from copilot.toolkit import Call, ToolError, ToolRefused
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
+_STEPS = re.compile(r"%2F|%5C")  # some servers take an encoded slash for a real one
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}\Z")
 _LONGEST_URL = 8_000
 _NOT_REFUSALS = frozenset({408, 425})  # too slow or too early: whether it was done after all is anybody's guess
@@ -95,7 +96,7 @@ def _written(endpoint: Endpoint, arguments: Mapping[str, Any]) -> tuple[str, dic
 def _segment(part: str, values: Mapping[str, str]) -> str:
     """One step of the path with its values; none may make it vanish or climb."""
     made = _PLACE.sub(lambda found: values.get(found[1], ""), part)
-    if made != part and made in ("", ".", ".."):
+    if made != part and (not made or {".", ".."} & set(_STEPS.split(made))):
         raise ToolRefused("One of the values cannot stand in an address, so nothing was sent.")
     return made
 
