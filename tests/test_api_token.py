@@ -12,13 +12,16 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from copilot import db as database
+from copilot import jobs
 from copilot.api import token as endpoint
 from copilot.db import db, transaction
 from copilot.errors import BadInput, Conflict, NotEntitled
 from copilot.gate import changes, switches
-from copilot.models import AuditEvent
+from copilot.models import AuditEvent, Proposal, Ticket
 from copilot.people import accounts, principals, tokens
 from tests.conftest import Clock
+from tests.support import api, work
+from tests.support.ledger import Ledger
 from tests.support.people import People
 
 GRANT = {"grant_type": "client_credentials"}
@@ -303,3 +306,54 @@ def test_the_log_names_scopes_and_nobody(people: People, secret: str) -> None:
     line = db.session.execute(select(AuditEvent.line).where(AuditEvent.kind == "agent.scopes")).scalar_one()
     assert "tickets:write;region=EU;customer=" in line
     assert "una" not in line.lower()
+
+
+# -- what a bound means at the gate
+
+
+def propose(desk: api.Caller, key: str, **sent: Any) -> Any:
+    body = {"tool": "pay_key", "arguments": work.arguments(), "rationale": "r"} | sent
+    return desk("POST", "/proposals", body, headers={"Idempotency-Key": key})
+
+
+@pytest.mark.both_databases
+def test_a_token_bound_to_a_customer_proposes_for_nobody_else(client: FlaskClient, agent: str, people: People) -> None:
+    desk = api.as_agent(client, agent, "pay_key:write;customer=c1", "read_account:read;customer=c1")
+    mine, theirs = work.ticket("c1"), work.ticket("c2")
+    good = propose(desk, "k1", ticket_id=mine)
+    assert (good.status_code, good.json["state"]) == (201, "PENDING")
+    for key, sent in {
+        "k2": {"ticket_id": theirs, "arguments": work.arguments(account="c2/main")},
+        "k3": {"ticket_id": mine, "arguments": work.arguments(account="c2/main")},
+    }.items():
+        bad = propose(desk, key, **sent)
+        assert (bad.status_code, bad.json["state"], bad.json["verdict"]["rule"]) == (201, "DENIED", "scope"), key
+        assert "_" not in bad.json["verdict"]["reason"]
+    assert db.session.get_one(Proposal, good.json["id"]).token_scopes == ["pay_key:write;customer=c1", "read_account:read;customer=c1"]
+    read = desk("POST", "/tools/read_account", {"arguments": {"account": "c2/main"}, "ticket_id": theirs})
+    assert (read.status_code, read.json["rule"]) == (409, "scope")
+    assert desk("POST", "/tools/read_account", {"arguments": {"account": "c1/main"}, "ticket_id": mine}).status_code == 200
+    assert desk("POST", "/tools/read_account", {"arguments": {"account": "c1/main"}}).status_code == 409, "whose it is is not known"
+
+
+def test_a_bound_token_is_still_bound_when_its_proposal_is_claimed(client: FlaskClient, agent: str, people: People, book: Ledger) -> None:
+    desk = api.as_agent(client, agent, "pay_key:write;region=EU")
+    made = work.ticket("c1")
+    with transaction():
+        db.session.get_one(Ticket, made).region = "EU"
+    proposal_id = propose(desk, "k1", ticket_id=made).json["id"]
+    work.approve(proposal_id, people.ana)
+    with transaction():
+        db.session.get_one(Ticket, made).region = "US"
+    jobs.execute(proposal_id)
+    assert (work.state(proposal_id), work.row(proposal_id).verdict["rule"]) == ("DENIED", "scope")
+    assert book.effects() == []
+
+
+def test_what_a_token_leaves_out_is_refused_in_plain_words(client: FlaskClient, agent: str) -> None:
+    desk = api.as_agent(client, agent, "pay_lookup:write")
+    answer = propose(desk, "k1")
+    assert (answer.status_code, answer.json["rule"]) == (403, "scope")
+    assert "_" not in answer.json["detail"]
+    listed = desk("GET", "/tools").json["items"]
+    assert [tool["name"] for tool in listed] == ["pay_lookup"]

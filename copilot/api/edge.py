@@ -71,7 +71,12 @@ def require(principal: Principal, tool: str, effect: str, *, somewhere: bool = F
     """
     covers = identity.allows_somewhere if somewhere else identity.allows
     if not covers(principal.scopes, tool, effect):
-        raise NotEntitled(f"This token lacks the scope {tool}:{effect}.", rule="scope")
+        raise uncovered(tool, effect)
+
+
+def uncovered(tool: str, effect: str) -> NotEntitled:
+    """What a caller is told whose token does not cover something."""
+    return NotEntitled(f"This token does not cover the {effect} “{tool.replace('_', ' ')}”; ask for one that does.", rule="scope")
 
 
 def person(*roles: str) -> User:

@@ -16,7 +16,7 @@ from copilot.agents import intake
 from copilot.api import answers, bodies, edge
 from copilot.api.edge import bp
 from copilot.db import db, transaction
-from copilot.errors import BadInput, NotEntitled, NotFound
+from copilot.errors import BadInput, NotFound
 from copilot.gate import arcs, identity
 from copilot.models import Agent, Decision, Proposal, User
 from copilot.people.tokens import Principal
@@ -120,7 +120,7 @@ def _covered(principal: Principal, tool: str) -> None:
     """Refuse what this token leaves out. What the agent itself was never granted goes on to the gate, which records it."""
     granted = db.session.get_one(Agent, principal.agent_id).scopes
     if identity.allows_somewhere(granted, tool, "write") and not identity.allows_somewhere(principal.scopes, tool, "write"):
-        raise NotEntitled(f"This token lacks the scope {tool}:write; ask for one that has it.", rule="scope")
+        raise edge.uncovered(tool, "write")
 
 
 def _wait(proposal_id: str, *, seconds: float) -> None:
