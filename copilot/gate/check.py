@@ -24,11 +24,16 @@ _WRITING = ("propose", "approve_alone")
 
 def check(request: Request, facts: Facts, policies: Policies) -> Verdict:
     """Judge one request; the same function at proposal and inside the claim."""
-    return evaluate(policy_input(request, facts), request.arguments, policies)
+    arguments, wrong = _normal(request)
+    return evaluate(_input(request, facts, wrong), arguments, policies)
 
 
 def policy_input(request: Request, facts: Facts) -> Input:
     """Everything about a request that decides, arguments aside; what stops it before any policy is asked is in it already."""
+    return _input(request, facts, _normal(request)[1])
+
+
+def _input(request: Request, facts: Facts, wrong: dict[str, str] | None) -> Input:
     tool = request.tool
     charges = () if facts.recheck else facts.charges  # inside the claim the reservation is exact; a reading could only be older
     return Input(
@@ -42,7 +47,7 @@ def policy_input(request: Request, facts: Facts) -> Input:
         context=_context(request, facts),
         charges=tuple({"rule": charge.rule, "amount": charge.amount, "used": used} for charge, used in charges),
         facts_known=tuple(sorted([*vocabulary.FACT, *(f"used.{rule}" for rule in facts.used), *_told(request)])),
-        stopped=_identity(request, facts) or _arguments(request),
+        stopped=_identity(request, facts) or wrong,
         killed=switched_off(facts.switches, agent_id=facts.agent_id, tool=tool.name),
     )
 
@@ -50,8 +55,8 @@ def policy_input(request: Request, facts: Facts) -> Input:
 def evaluate(given: Input, arguments: Mapping[str, Any] | None, policies: Policies, *, explained: bool = True) -> Verdict:
     """Answer what was asked, with these policies and budgets; the one evaluator, of the gate and of a replay.
 
-    Without `arguments` (erased since) policies that ask for one find none. Without `explained` a refusal that no policy
-    decided does not say what would have been needed, which saves half its time.
+    `arguments` are normalised ones; without them (erased since) policies that ask for one find none. Without `explained`
+    a refusal that no policy decided does not say what would have been needed, which saves half its time.
     """
     if given.stopped is not None:
         return Refused(given.stopped["rule"], given.stopped["reason"], next_step=rules.next_step(given.stopped["rule"]))
@@ -137,13 +142,13 @@ def _identity(request: Request, facts: Facts) -> dict[str, str] | None:
     return None
 
 
-def _arguments(request: Request) -> dict[str, str] | None:
+def _normal(request: Request) -> tuple[Mapping[str, Any], dict[str, str] | None]:
+    """The arguments with defaults filled in, as they are shown and run; or as they are, with what is wrong with them."""
     try:
-        schema.normalise(request.tool, dict(request.arguments))
+        return schema.normalise(request.tool, dict(request.arguments)), None
     except BadInput as error:
         listed = "; ".join(f"{explain.plain(field) or 'arguments'} {problem}" for field, problem in sorted(error.problems.items()))
-        return _stop("schema", f"The arguments do not fit the tool: {listed}.")
-    return None
+        return request.arguments, _stop("schema", f"The arguments do not fit the tool: {listed}.")
 
 
 def _stop(rule: str, reason: str) -> dict[str, str]:

@@ -105,7 +105,9 @@ def _shape(schema: Any, root: Mapping[str, Any], *, depth: int) -> Shape | None:
     return _object(schema, root, depth=depth) if kinds == "object" or "properties" in schema else None
 
 
-def _object(schema: Mapping[str, Any], root: Mapping[str, Any], *, depth: int) -> Shape:
+def _object(schema: Mapping[str, Any], root: Mapping[str, Any], *, depth: int) -> Shape | None:
+    if not schema.get("properties"):
+        return None  # free-form, or nothing to speak about
     required = set(schema.get("required", ()))
     fields = {}
     for name, part in schema.get("properties", {}).items():
