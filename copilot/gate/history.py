@@ -25,6 +25,7 @@ from copilot.models import Verdict as Recorded
 DAYS = (30, 90)
 MOST = 200_000  # verdicts in a replay asked for on the page, the newest first, so that it ends within one job's time
 HOW = "The number of decisions that would come in addition or fall away, times the median time from proposal to a person's decision."
+_ENDS = {"allowed": "runs alone", "one": "one person decides", "two": "two people decide", "refused": "is refused"}
 
 _PAGE = 1_000
 _WORTH_TWO = 20_000  # verdicts from which a second process earns its start
@@ -54,6 +55,11 @@ def replayed(files: Mapping[str, str], *, days: int, most: int | None = None, pr
     median = _median_seconds(since)
     told = _told(tally) | {"reviewer": _reviewer(tally, median), "left_out": total - wanted, "seconds": round(time.monotonic() - began, 2)}
     return {"hash": draft.hash, "days": days, "since": since.isoformat(), "until": until.isoformat(), **told}
+
+
+def words(about: str) -> dict[str, str]:
+    """What each end of a judgement is called for people; a read that is allowed is answered."""
+    return _ENDS | {"allowed": "is answered"} if about == "reads" else _ENDS
 
 
 def recorded(since: datetime, until: datetime, *, most: int) -> Iterator[list[Row]]:

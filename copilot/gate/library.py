@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from copilot.audit import holders, log
 from copilot.db import db, new_id, now
 from copilot.errors import BadInput, Conflict, NotEntitled, NotFound, Refused, SetupError
-from copilot.gate import approvals, policy, switches, tools
+from copilot.gate import approvals, cases, policy, switches, tools
 from copilot.gate.policy import Policies
 from copilot.models import PolicyVersion, User
 
@@ -128,6 +128,7 @@ def draft(files: Mapping[str, str], *, by: User, comment: str) -> PolicyVersion:
     comment = _sentence(comment, field="comment")
     files = _tidy(files)
     policies = _read(files)
+    cases.run(policies, tools.current().all())  # so that a mistake in the tests is named here; one that fails may be kept
     standing = current_version()
     if _tidy(policy.current().files if standing is None else standing.files) == files:
         raise BadInput("This is what is in force already; change something first.", problems={"": "nothing was changed"})
@@ -145,8 +146,8 @@ def draft(files: Mapping[str, str], *, by: User, comment: str) -> PolicyVersion:
 def publish(version_id: str, *, by: User, note: str = "") -> None:
     """Put a draft in force from the next judgement on.
 
-    Refused with a rule: without a second person where one is needed, without a fresh replay of exactly this text,
-    or when another version was published after it was drafted.
+    Refused with a rule: without a second person where one is needed, without a fresh replay of exactly this text, or
+    when its own tests fail. Conflict when another version was published after it was drafted.
     """
     _managing(by)
     _alone()
@@ -160,8 +161,12 @@ def publish(version_id: str, *, by: User, note: str = "") -> None:
     latest = db.session.scalar(select(func.max(PolicyVersion.number)).where(PolicyVersion.state == "published")) or 0
     if latest > version.number:
         raise Conflict(f"Version {latest} was published after this one was drafted; draft it again from what is in force.")
-    if _read(version.files).hash != version.hash:
+    policies = _read(version.files)
+    if policies.hash != version.hash:
         raise Conflict("The stored text of this version is not what was drafted; discard it and draft it again.")
+    failed = [outcome.name for outcome in cases.run(policies, tools.current().all()).outcomes if not outcome.ok]
+    if failed:
+        raise Refused(f"Its own tests do not pass: {'; '.join(failed[:5])}.", rule="policy-tests")
     version.state, version.published_at, version.published_by = "published", at, by.id
     if note := note.strip()[:_LONGEST_COMMENT]:
         version.comment = f"{version.comment}\n\nOn publishing: {note}"

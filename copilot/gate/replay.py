@@ -255,7 +255,7 @@ def _completed(given: check.Input, row: Row, earlier: Earlier | None, lens: Lens
     """The recorded facts, by the draft's calendar, with a blank for each that did not exist yet and must not be missing."""
     blank = {fact.name: _DEFAULTS[fact.type] for fact in vocabulary.FACTS if not fact.optional}
     context = {**blank, "used": {}, "known": {}, **given.context}
-    if earlier is None or earlier.calendar != lens.policies.calendar:
+    if earlier is None or earlier.calendar != lens.policies.calendar or not set(_OF_THE_CALENDAR) <= set(given.facts_known):
         region, calendar = context["region"], lens.policies.calendar
         local = calendar.local(row.at, region, lens.zone)
         context |= {"hour": local.hour, "weekday": local.isoweekday(), "business_hours": calendar.open(row.at, region, lens.zone)}

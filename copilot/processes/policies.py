@@ -37,6 +37,18 @@ def policy_vocabulary(directory: Path | None) -> None:
     click.echo(policyfolder.vocabulary(directory))
 
 
+@policy.command("replay")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 3650), help="How far back.")
+@json_option
+def policy_replay(directory: Path, days: int, as_json: bool) -> None:
+    """Judge what was recorded again with the policies in DIRECTORY, and say what would have gone otherwise."""
+    from copilot.processes import policyreplay
+
+    found = policyreplay.replay(directory, days=days)
+    show(found, as_json=as_json, text=policyreplay.told(found))
+
+
 def _told(found: dict[str, Any]) -> str:
     lines = [f"{found['directory']}: {found['policies']} policies and {found['budgets']} budgets, without a mistake."]
     for case in found["cases"]:

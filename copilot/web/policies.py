@@ -182,6 +182,7 @@ def _version(version_id: str, *, problem: tuple[str, str] | None = None, status:
     version, current = library.get(version_id), library.current_version()
     compared = current if version.state == "draft" and current is not None else library.before(version)
     policies, broken = versions.read(version.files)
+    report, untestable = versions.tested(policies)
     person, result = access.viewer(), version.replay or {}
     own = version.author_id == person.user_id and switches.holds(approvals.POLICY_SECOND_PERSON)
     context: dict[str, Any] = {
@@ -191,6 +192,8 @@ def _version(version_id: str, *, problem: tuple[str, str] | None = None, status:
         "difference": versions.difference({} if compared is None else compared.files, version.files),
         "broken": broken,
         "policies": policies,
+        "report": report,
+        "untestable": untestable,
         "names": _names([version]),
         "flips": versions.outcome(result, "flips", policies),
         "unknown": versions.outcome(result, "unknown", policies),

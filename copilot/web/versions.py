@@ -11,13 +11,12 @@ from typing import Any
 from markupsafe import Markup
 
 from copilot.errors import BadInput, SetupError
-from copilot.gate import policy, proofread, rules, tools
+from copilot.gate import cases, history, policy, proofread, rules, tools
+from copilot.gate.cases import Report
 from copilot.gate.policy import Policies
 from copilot.toolkit import Money
 from copilot.web import money, text
 
-ENDS = {"allowed": "runs alone", "one": "one person decides", "two": "two people decide", "refused": "is refused"}
-READ = ENDS | {"allowed": "is answered"}
 ABOUT = {
     "proposals": "Proposals, as they were first judged",
     "edits": "Edits and refreshed proposals",
@@ -58,6 +57,16 @@ def read(files: Mapping[str, str]) -> tuple[Policies | None, str | None]:
     try:
         return policy.from_files(files, tools=tools.current().all()), None
     except (BadInput, SetupError) as error:
+        return None, str(error)
+
+
+def tested(policies: Policies | None) -> tuple[Report | None, str | None]:
+    """How the version's own tests went, or why they cannot be read; neither where it has none or cannot be read itself."""
+    if policies is None or not policies.files.get("tests.toml", "").strip():
+        return None, None
+    try:
+        return cases.run(policies, tools.current().all()), None
+    except BadInput as error:
         return None, str(error)
 
 
@@ -104,7 +113,7 @@ def outcome(result: Mapping[str, Any], key: str, policies: Policies | None) -> l
     sentences = {} if policies is None else policies.sentences | {rule.id: rule.sentence for rule in policies.budget_rules}
     found = []
     for entry in result.get(key, ()):
-        words = READ if entry["about"] == "reads" else ENDS
+        words = history.words(entry["about"])
         why = [(_why(each["reason"], sentences), each["count"]) for each in entry["reasons"]]
         found.append(
             Line(
