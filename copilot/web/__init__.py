@@ -29,6 +29,7 @@ from copilot.web import (
     settings,
     signin,
     tickets,
+    tools,
 )
 
 _PAGES = (
@@ -43,6 +44,7 @@ _PAGES = (
     budgets,
     changes,
     policies,
+    tools,
     notifications,
     record,
     people,
