@@ -22,7 +22,7 @@ from copilot.db import db, fresh_context, transaction
 from copilot.doorbell import enqueue
 from copilot.errors import BadInput, Conflict, CopilotError, DuplicateIntent, NotFound, Refused, Unavailable
 from copilot.gate import arcs, facts, history
-from copilot.gateway import adapters, reads, refusals, sweeper, writes
+from copilot.gateway import adapters, outlog, reads, refusals, reserve, sweeper, writes
 from copilot.live import events
 from copilot.models import Proposal
 from copilot.notify import outbox
@@ -216,9 +216,11 @@ def replay(version_id: str) -> None:
 
 
 def roll_up() -> None:
-    """Look again at every action that runs alone, and take back what no longer earns it; ring again for replays nobody began."""
+    """Take back what no longer earns running alone, forget old counters and calls, ring again for replays nobody began."""
     with transaction():
         fallen = grants.recheck()
+        reserve.forget(database.now())
+        outlog.forget(database.now())
     if fallen:
         events.publish("grants", "all")
     for version_id in history.asked():

@@ -76,9 +76,10 @@ def test_room_for_five_lets_exactly_five_of_fifty_through_twenty_times_over(app:
         results = crowd.at_once(app, [partial(jobs.execute, proposal_id) for proposal_id in ids])
         assert [error for error in results if error is not None] == []
         states = _states(ids)
-        assert Counter(states.values()) == {"SUCCEEDED": ROOM, "DENIED": AT_ONCE - ROOM}, f"round {number}"
+        turned_away = "APPROVED" if number % 3 == 2 else "DENIED"  # what only a rate holds up waits for its turn
+        assert Counter(states.values()) == {"SUCCEEDED": ROOM, turned_away: AT_ONCE - ROOM}, f"round {number}"
         assert sorted(effect.key for effect in book.effects()[number * ROOM :]) == sorted(i for i in ids if states[i] == "SUCCEEDED")
-        ids = [i for i in ids if states[i] == "DENIED"]
+        ids = [i for i in ids if states[i] == turned_away]
     budgets_now = {(row.spent, row.reserved) for row in db.session.scalars(select(Budget))}
     assert budgets_now == {(ROOM, 0), (ROOM * 1000, 0)}
     held = Counter(db.session.scalars(select(Reservation.state)))

@@ -13,7 +13,7 @@ from copilot import db as database
 from copilot.db import db
 from copilot.errors import BadInput, NotFound, Refused, Unavailable
 from copilot.gate import arcs, check, digest, facts, judgements, library, schema, tools
-from copilot.gateway import adapters, asking, reserve
+from copilot.gateway import adapters, asking, mcptools, reserve
 from copilot.models import Agent, Ticket
 from copilot.toolkit import Call, Preview, Tool, ToolError, ToolRefused
 
@@ -37,6 +37,7 @@ def call(tool_name: str, arguments: Any, *, agent_id: str, ticket_id: str | None
     if tool.effect != "read":
         raise Refused(f"{tool.name} changes things, so it is proposed and not called.", rule="write-needs-proposal")
     normalised = schema.normalise(tool, arguments)
+    _usable(tool)
     with database.transaction():
         agent_name, verdict = _judge(tool, normalised, agent_id=agent_id, ticket_id=ticket_id, origin=origin or facts.Origin(agent_id))
     if not isinstance(verdict, check.Allowed):
@@ -49,6 +50,7 @@ def look(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_id: s
 
     Raises Refused when the tool says the arguments cannot work, Unavailable when it cannot be asked.
     """
+    _usable(tool)
     reading = _call_for(tool, agent_name, ticket_id)
     show = tool.preview
     with _asking(tool):
@@ -143,6 +145,16 @@ def question(proposal_id: str) -> Question | None:
     if not unknown or tool is None or tool.lookup is None:
         return None
     return Question(tool, _call_for(tool, agent_name, ticket_id))
+
+
+def _usable(tool: Tool) -> None:
+    """Refused while a foreign tool is suspended because its definition changed."""
+    if not tool.source.startswith("mcp:"):
+        return
+    suspended = mcptools.suspended(tool.name)
+    database.read_again()
+    if suspended is not None:
+        raise Refused(suspended, rule="tool-suspended")
 
 
 def _judge(

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from copilot.gate import check, digest, facts, policy
-from copilot.gateway import limits
+from copilot.gateway import limits, mcptools
 from copilot.gateway.reads import Observed
 from copilot.models import ProposalVersion
 from copilot.toolkit import Money, Preview, Tool
@@ -33,6 +33,8 @@ def stale(snap: facts.Snapshot, tool: Tool | None, policies: policy.Policies, ob
     version, proposal = snap.version, snap.proposal
     if tool is None:
         return "tool-missing", "The tool is no longer installed."
+    if tool.source.startswith("mcp:") and (suspended := mcptools.suspended(tool.name)) is not None:
+        return "tool-suspended", suspended
     if version.tool_hash != tool.definition_hash or not _means_the_same(version, tool):
         return "tool-changed", "The tool's definition changed since this was approved."
     if proposal.attempts:

@@ -76,12 +76,12 @@ def send_back(snap: facts.Snapshot, rule: str, reason: str) -> NotClaimed | None
     return NotClaimed(arcs.PENDING, rule, reason, refresh=True)
 
 
-def refuse(snap: facts.Snapshot, rule: str, reason: str) -> NotClaimed | None:
+def refuse(snap: facts.Snapshot, rule: str, reason: str, *, next_step: str = "") -> NotClaimed | None:
     """Deny it for good, or leave it to a person when an earlier attempt may have happened."""
     if snap.proposal.attempts:
         return unknown_instead(snap, rule, reason)
     automatic = snap.proposal.automatic
-    verdict = {"kind": "refused", "rule": rule, "reason": reason}
+    verdict = {"kind": "refused", "rule": rule, "reason": reason, "next_step": next_step}
     moved = lifecycle.move(
         snap.proposal.id, before=arcs.APPROVED, after=arcs.DENIED, where=_as_seen(snap), values={"verdict": verdict}, event={"rule": rule}
     )

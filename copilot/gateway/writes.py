@@ -16,7 +16,7 @@ from copilot import db as database
 from copilot.audit import log
 from copilot.db import db, new_id
 from copilot.gate import arcs, check, facts, judgements, library, lifecycle, policy, switches, tools
-from copilot.gateway import aftermath, limits, recheck, refusals, reserve, tooltoken
+from copilot.gateway import aftermath, breaker, limits, recheck, refusals, reserve, slots, tooltoken
 from copilot.gateway.adapters import Claim, Failed, Result, Succeeded, Unknown
 from copilot.gateway.reads import Observed, intact
 from copilot.models import Execution, Proposal
@@ -27,7 +27,8 @@ from copilot.toolkit import Tool
 def claim(proposal_id: str, observed: Observed) -> Claim | refusals.NotClaimed | None:
     """Take the right to call the tool once, or say why not; None when there is nothing to claim.
 
-    Judges everything again in this transaction: digest, age, tool, policy, entitlement, kill switch, revision, budget.
+    Judges everything again in this transaction: digest, age, tool, policy, entitlement, kill switch, revision, budget,
+    and whether the tool has room and is well.
     """
     snap = facts.snapshot(proposal_id)
     proposal, version = snap.proposal, snap.version
@@ -49,15 +50,20 @@ def claim(proposal_id: str, observed: Observed) -> Claim | refusals.NotClaimed |
     given = check.policy_input(request, known)
     verdict = check.evaluate(given, arguments, policies)
     about = (proposal_id, version.version)
-    judgements.record(
-        "claim", given, verdict, agent_id=snap.agent.id, policies=policies, at=snap.now, amount=request.amount, proposal=about
-    )
+    claimed: Claim | refusals.NotClaimed | None
     if isinstance(verdict, check.Refused):
-        return refusals.refuse(snap, verdict.rule, verdict.reason)
-    unapproved = recheck.unapproved(snap, tool, check.policy_context(request, known), verdict, policies)
-    if unapproved is not None:
-        return refusals.send_back(snap, *unapproved)
-    return _take(snap, tool, arguments, request, policies)
+        claimed = refusals.refuse(snap, verdict.rule, verdict.reason, next_step=verdict.next_step)
+    elif (unapproved := recheck.unapproved(snap, tool, check.policy_context(request, known), verdict, policies)) is not None:
+        claimed = refusals.send_back(snap, *unapproved)
+    elif slots.free(tool, snap.now) and breaker.allows(tool.name, snap.now):
+        claimed = _take(snap, tool, arguments, request, policies)
+    else:
+        claimed = None  # stays approved until the tool has room or has recovered; the sweeper tries again
+    if claimed is not None:  # else it is judged anew the next time
+        judgements.record(
+            "claim", given, verdict, agent_id=snap.agent.id, policies=policies, at=snap.now, amount=request.amount, proposal=about
+        )
+    return claimed
 
 
 def settle(claim: Claim, result: Result) -> str:
@@ -82,6 +88,7 @@ def settle(claim: Claim, result: Result) -> str:
         return _late(claim.proposal_id, claim.fence, claim.tool, result, now)
     state = {Succeeded: "succeeded", Failed: "failed", Unknown: "unknown"}[type(result)]
     _close_execution(claim.proposal_id, claim.fence, state, result, now)
+    breaker.heard(claim.tool.name, result, now)
     aftermath.follow(moved, result)
     return after
 
@@ -129,7 +136,9 @@ def _take(
                 return None
             reserve.reserve(proposal_id, charges)
     except reserve.OverBudget as over:
-        return refusals.refuse(snap, over.charge.rule, over.charge.sentence)
+        if over.charge.interval:
+            return None  # a rate: it stays approved until there is room
+        return refusals.refuse(snap, over.charge.rule, over.charge.sentence, next_step=policies.next_step(over.charge.rule))
     deadline = now + timedelta(seconds=tool.timeout)
     db.session.execute(
         insert(Execution).values(

@@ -50,6 +50,7 @@ class Budget(Base):
     __table_args__ = (
         CheckConstraint("spent >= 0 AND reserved >= 0", name="not_negative"),
         CheckConstraint("spent + reserved <= ceiling", name="within_ceiling"),
+        Index(None, "rule", "ends_at"),
     )
 
     key: Mapped[str] = mapped_column(String(256), primary_key=True)

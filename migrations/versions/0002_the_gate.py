@@ -158,6 +158,7 @@ def _tools() -> None:
         sa.Column("milliseconds", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_outbound_calls"),
     )
+    op.create_index("ix_budgets_rule_ends_at", "budgets", ["rule", "ends_at"])
     op.create_index("ix_outbound_calls_purpose_at", "outbound_calls", ["purpose", "at"])
     op.create_index("ix_outbound_calls_at", "outbound_calls", ["at"])
 
@@ -172,6 +173,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop them again; what they held is lost."""
+    op.drop_index("ix_budgets_rule_ends_at", "budgets")
     for table in reversed(TABLES):
         op.drop_table(table)
     for table, names in COLUMNS.items():
