@@ -15,7 +15,7 @@ from copilot.audit import redaction
 from copilot.autonomy import grants
 from copilot.config import Settings
 from copilot.gate import policy, tools
-from copilot.gateway import limits, outbound, sources
+from copilot.gateway import addresses, limits, outbound, sources
 from copilot.live import events
 from copilot.notify import channels
 
@@ -27,6 +27,7 @@ def create_app(settings: Settings | None = None, *, web: bool = True) -> Flask:
     """
     settings = settings or config.load()
     config.install(settings)
+    addresses.parse(settings.outbound_allow)  # loud on nonsense before anything is asked
     _keep_logs_clean()
     app = Flask(
         "copilot",

@@ -72,6 +72,7 @@ def test_a_tool_that_is_left_alone_shows_until_when_and_why(client: FlaskClient,
     for _ in range(breaker.FAILURES):
         with transaction():
             breaker.heard("pay_key", Unknown("The <b>bank</b> hung up."), database.now())
+    assert "copilot_tools_left_alone 1.0" in client.get("/metrics").text
     browser.sign_in(client, "bo@example.com")
     assert "Left alone" in client.get("/tools").text
     page = client.get("/tools/pay_key").text

@@ -18,9 +18,14 @@ def load(file: Path | None) -> list[Toolbox]:
     """A toolbox for each `[[openapi]]` and `[[mcp]]` table; SetupError names the table, the tool and what to change."""
     if file is None:
         return []
-    content = _read(file)
-    boxes = [openapi.load(entry, folder=file.parent) for entry in content.get("openapi", [])]
-    return boxes + [mcptools.load(entry, name=entries.text(entry, "name", where="An [[mcp]] table")) for entry in content.get("mcp", [])]
+    return apis(file) + [
+        mcptools.load(entry, name=entries.text(entry, "name", where="An [[mcp]] table")) for entry in _read(file).get("mcp", [])
+    ]
+
+
+def apis(file: Path) -> list[Toolbox]:
+    """Those of `load` that come from HTTP APIs: they need no database."""
+    return [openapi.load(entry, folder=file.parent) for entry in _read(file).get("openapi", [])]
 
 
 def warnings(file: Path | None) -> list[str]:

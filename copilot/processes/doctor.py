@@ -25,7 +25,7 @@ from copilot.config import Settings
 from copilot.db import db, now
 from copilot.errors import CopilotError
 from copilot.gate import policy, tools
-from copilot.gateway import limits
+from copilot.gateway import addresses, limits, sources
 from copilot.models import Heartbeat
 from copilot.processes import migrate, sample, server, supervisor
 
@@ -134,13 +134,25 @@ def _redis(settings: Settings) -> str:
 def _tools(settings: Settings) -> str:
     registry = tools.load(settings.toolkits)
     limits.check(registry.all())
-    if not registry.all():
-        raise _Wrong("No tools are loaded.", "Set COPILOT_TOOLKITS to your toolbox, for example shop.tools:shop.")
+    if not registry.all() and settings.tools_file is None:
+        raise _Wrong("No tools are loaded.", "Set COPILOT_TOOLKITS to your toolbox, for example shop.tools:shop, or COPILOT_TOOLS_FILE.")
     return f"{len(registry.all())} tools; their deadlines, leases and keys fit together"
 
 
+def _foreign(settings: Settings) -> str:
+    addresses.parse(settings.outbound_allow)
+    if settings.tools_file is None:
+        return "no tools file"
+    problems = sources.warnings(settings.tools_file)
+    if problems:
+        raise _Wrong(" ".join(problems), f"Mend what {settings.tools_file} refers to.")
+    boxes = sources.apis(settings.tools_file)
+    return f"{sum(len(box.tools) for box in boxes)} tools of {len(boxes)} HTTP APIs; every secret is there"
+
+
 def _policies(settings: Settings) -> str:
-    policy.load(settings.policy_dir, tools.load(settings.toolkits).all())
+    foreign = settings.tools_file is not None  # then only `copilot policy check` knows every tool: some are kept in the database
+    policy.load(settings.policy_dir, () if foreign else tools.load(settings.toolkits).all())
     return f"parsed from {settings.policy_dir}" if settings.policy_dir else "the starter set"
 
 
@@ -227,6 +239,7 @@ _LOOKS: tuple[tuple[str, Callable[[Settings], str]], ...] = (
     ("disk", _disk),
     ("redis", _redis),
     ("tools", _tools),
+    ("foreign tools", _foreign),
     ("policies", _policies),
     ("model", _model),
     ("slack", _slack),

@@ -12,6 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from copilot import config
 from copilot.db import Base, db, now
+from copilot.gate import tools
+from copilot.gateway import breaker
 from copilot.live import events
 from copilot.models import Heartbeat
 from copilot.notify import outbox
@@ -60,6 +62,9 @@ def metrics() -> ResponseReturnValue:
     moment = now()
     for kind, at in db.session.execute(select(Heartbeat.kind, func.max(Heartbeat.at)).group_by(Heartbeat.kind)):
         beats.labels(kind).set(max(0.0, (moment - at).total_seconds()))
+    health = breaker.standing([tool.name for tool in tools.current().all()], moment).values()
+    left_alone = Gauge("copilot_tools_left_alone", "Tools that keep failing and are not called for the moment", registry=registry)
+    left_alone.set(sum(each.state != "closed" for each in health))  # which ones is nobody's business who is not signed in
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
