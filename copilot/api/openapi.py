@@ -89,7 +89,7 @@ _PROBLEMS = {
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457). `code` is for programs, `detail` for people, `problems` maps a field to its sentence."""
+    """An error (RFC 9457). `code` is for programs, `detail` and `next_step` for people, `problems` maps a field to its sentence."""
 
     type: str
     title: str
@@ -98,6 +98,7 @@ class Problem(BaseModel):
     code: str
     rule: str = ""
     problems: dict[str, str]
+    next_step: str = ""
 
 
 @bp.get("/openapi.json")

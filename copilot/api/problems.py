@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from copilot.db import db
 from copilot.errors import CopilotError, NotAuthenticated, SetupError
+from copilot.gate import policy, rules
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +28,20 @@ _CODES = {
     429: "too-many-requests",
 }
 _DETAILS = {413: "The body is larger than 256 KiB."}
+_NEXT = {
+    400: "Correct the request and send it again.",
+    401: "Ask for a new token and send the request again with it.",
+    403: "Ask a manager or an admin who may.",
+    404: "Check the address; the OpenAPI document lists what there is.",
+    405: "Use one of the methods this address takes.",
+    408: "Send the request again.",
+    409: "Read it again to see how it stands now, then decide anew.",
+    413: "Send less at once.",
+    415: "Send the body as JSON.",
+    422: "Correct what is named and send it again.",
+    429: "Wait a minute, then try again.",
+    503: "Send the same request again in a moment; repeating it does no harm.",
+}
 
 
 def install(bp: Blueprint) -> None:
@@ -41,11 +56,15 @@ def install(bp: Blueprint) -> None:
 def problem(
     status: int, title: str, detail: str, *, code: str, problems: Mapping[str, str] | None = None, rule: str | None = None
 ) -> Response:
-    """One problem document. `code` is what a program tells problems apart by, `problems` a sentence per field."""
+    """One problem document. `code` is what a program tells problems apart by, `problems` a sentence per field.
+
+    `rule` names what said no where it was a rule, and `next_step` what can be done about it.
+    """
     document: dict[str, object] = {"type": f"urn:copilot:problem:{code}", "title": title, "status": status, "detail": detail, "code": code}
     if rule:
         document["rule"] = rule
     document["problems"] = dict(problems or {})
+    document["next_step"] = policy.current().next_step(rule) if rule else _NEXT.get(status, "")
     response = Response(json.dumps(document), status=status, mimetype="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     if status == 503:
@@ -57,9 +76,8 @@ def _ours(error: CopilotError) -> Response:
     db.session.rollback()
     if isinstance(error, SetupError) or error.status == 500:
         return _unexpected(error)
-    response = problem(
-        error.status, error.title, str(error), code=error.code, problems=getattr(error, "problems", None), rule=getattr(error, "rule", None)
-    )
+    rule = getattr(error, "rule", None) or (error.code if rules.known(error.code) else None)
+    response = problem(error.status, error.title, str(error), code=error.code, problems=getattr(error, "problems", None), rule=rule)
     if isinstance(error, NotAuthenticated):
         sent = ', error="invalid_token"' if "Authorization" in request.headers else ""
         response.headers["WWW-Authenticate"] = f'Bearer realm="copilot"{sent}'

@@ -9,7 +9,7 @@ from copilot.autonomy import board, grants
 from copilot.db import transaction
 from copilot.errors import BadInput, Conflict, NotFound, Refused
 from copilot.gate import changes
-from copilot.web import access
+from copilot.web import access, problems
 from copilot.web.forms import LevelForm
 
 bp = Blueprint("actions", __name__, url_prefix="/actions")
@@ -33,7 +33,7 @@ def level(agent_id: str, tool: str) -> ResponseReturnValue:
             wish = grants.set_level(agent_id, tool, form.level.data, by=person.user, reason=form.note.data.strip(), ask=changes.ask)
             waiting = None if wish is None else wish.id
     except (BadInput, Refused, Conflict) as error:
-        return _board(about=(agent_id, tool), form=form, problem=(error.title, str(error)), status=error.status)
+        return _board(about=(agent_id, tool), form=form, problem=problems.told(error), status=error.status)
     if waiting is not None:
         flash("Asked. It is done when a second person confirms it; until then the level stays as it is.", "warning")
         return redirect(url_for("changes.index", _anchor=waiting), code=303)

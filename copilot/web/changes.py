@@ -18,7 +18,7 @@ from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refuse
 from copilot.gate import approvals, changes, switches
 from copilot.models import Agent, Change, User
 from copilot.people import principals
-from copilot.web import access
+from copilot.web import access, problems
 from copilot.web.text import label
 
 bp = Blueprint("changes", __name__, url_prefix="/changes")
@@ -84,7 +84,7 @@ def answer(change_id: str) -> ResponseReturnValue:
             else:
                 changes.decide(change_id, by=by, apply=form.answer.data == "confirm", note=note, appliers=_appliers())
     except (BadInput, Refused, Conflict, NotEntitled) as error:
-        return _page(about=change_id, form=form, problem=(error.title, _whole(error)), status=error.status)
+        return _page(about=change_id, form=form, problem=_whole(error), status=error.status)
     flash(_DONE[form.answer.data], "success" if form.answer.data == "confirm" else "warning")
     return redirect(url_for("changes.index"), code=303)
 
@@ -94,9 +94,11 @@ def _appliers() -> dict[str, changes.Applier]:
     return {"scopes": principals.apply_scopes, "level": grants.apply_level}
 
 
-def _whole(error: CopilotError) -> str:
-    problems = getattr(error, "problems", {})
-    return " ".join([str(error), *(f"{label(name)}: {text}." for name, text in problems.items() if text not in str(error))])
+def _whole(error: CopilotError) -> tuple[str, str]:
+    """What happened, with a sentence for each field that the error names."""
+    title, text = problems.told(error)
+    fields = getattr(error, "problems", {})
+    return title, " ".join([text, *(f"{label(name)}: {said}." for name, said in fields.items() if said not in text)])
 
 
 def _page(

@@ -14,6 +14,7 @@ from copilot.gate import arcs, tools
 from copilot.review import cards, decisions, edits, entitlement
 from copilot.web import access, arguments, fields
 from copilot.web.forms import EditForm
+from copilot.web.problems import told
 from copilot.web.proposals import card_page, done, refused
 
 bp = Blueprint("editing", __name__, url_prefix="/proposals")
@@ -51,7 +52,7 @@ def save(proposal_id: str) -> ResponseReturnValue:
         edit = edits.prepare(proposal_id, edited)
     except (BadInput, Refused, Unavailable) as error:
         found = error.problems if isinstance(error, BadInput) else {}
-        return edit_page(card, entered, edited, problems=found or {"": str(error)}, status=error.status)
+        return edit_page(card, entered, edited, problems=found or {"": told(error)[1]}, status=error.status)
     if entered.step.data == "check":
         return edit_page(card, entered, edited, edit=edit)
     try:
@@ -66,7 +67,7 @@ def save(proposal_id: str) -> ResponseReturnValue:
                 approve=entered.step.data != "save",
             )
     except (BadInput, Refused) as error:
-        return edit_page(card, entered, edited, problems={"": str(error)}, status=error.status)
+        return edit_page(card, entered, edited, problems={"": told(error)[1]}, status=error.status)
     except (Conflict, NotEntitled) as error:
         return refused(proposal_id, error)
     if decided.missing:

@@ -10,7 +10,7 @@ from copilot.db import transaction
 from copilot.errors import BadInput, Conflict, NotEntitled
 from copilot.gate import arcs
 from copilot.review import cards, inbox, outcomes
-from copilot.web import access
+from copilot.web import access, problems
 from copilot.web.forms import NoteForm, OutcomeForm
 
 bp = Blueprint("outcomes", __name__, url_prefix="/outcomes")
@@ -36,7 +36,7 @@ def resolve(proposal_id: str) -> ResponseReturnValue:
         with transaction():
             resolved = outcomes.resolve(proposal_id, reviewer=person.user, happened=happened, note=form.note.data.strip())
     except (BadInput, Conflict, NotEntitled) as error:
-        return _page(proposal_id, form, status=error.status, problem=(error.title, str(error)))
+        return _page(proposal_id, form, status=error.status, problem=problems.told(error))
     return _done(resolved)
 
 
@@ -51,7 +51,7 @@ def withdraw(proposal_id: str) -> ResponseReturnValue:
         with transaction():
             resolved = outcomes.withdraw_held(proposal_id, reviewer=person.user, note=form.note.data.strip())
     except (BadInput, Conflict, NotEntitled) as error:
-        return _page(proposal_id, form, status=error.status, problem=(error.title, str(error)))
+        return _page(proposal_id, form, status=error.status, problem=problems.told(error))
     return _done(resolved)
 
 

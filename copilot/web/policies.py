@@ -19,6 +19,7 @@ from copilot.gate import approvals, history, library, policy, switches
 from copilot.models import PolicyVersion, User
 from copilot.web import access, versions
 from copilot.web.filters import moment
+from copilot.web.problems import told
 
 bp = Blueprint("policies", __name__, url_prefix="/policies")
 
@@ -127,7 +128,7 @@ def publish(version_id: str) -> ResponseReturnValue:
         with transaction():
             library.publish(version_id, by=db.session.get_one(User, person.user_id), note=form.note.data or "")
     except (BadInput, Refused, Conflict, NotEntitled) as error:
-        return _version(version_id, publishing=form, problem=(error.title, str(error)), status=error.status)
+        return _version(version_id, publishing=form, problem=told(error), status=error.status)
     flash(
         "Published. It decides from the next judgement on; what was approved under the old one is judged again before it runs.", "success"
     )
@@ -157,7 +158,7 @@ def roll_back(version_id: str) -> ResponseReturnValue:
         with transaction():
             made = library.roll_back(number, by=db.session.get_one(User, person.user_id), comment=form.comment.data).id
     except (BadInput, Conflict) as error:
-        return _version(version_id, returning=form, problem=(error.title, str(error)), status=error.status)
+        return _version(version_id, returning=form, problem=told(error), status=error.status)
     flash(f"Drafted with the text of version {number}. Replay it, and have it published like any other.", "success")
     return redirect(url_for("policies.show", version_id=made), code=303)
 

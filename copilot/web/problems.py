@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 
 from copilot.db import db
 from copilot.errors import CopilotError, NotAuthenticated
+from copilot.gate import policy, rules
 
 _log = logging.getLogger(__name__)
 
@@ -47,13 +48,32 @@ _AWAY = (OperationalError, InterfaceError, NoConnection)
 
 
 def install(app: Flask) -> None:
-    """Register the handlers for everything that goes wrong on a page."""
+    """Register the handlers for everything that goes wrong on a page, and `next_step(rule)` for templates."""
+    app.add_template_global(_next_step, "next_step")
     app.register_error_handler(CSRFError, _forged)
     app.register_error_handler(CopilotError, _ours)
     app.register_error_handler(HTTPException, _http)
     for away in _AWAY:
         app.register_error_handler(away, _database)
     app.register_error_handler(Exception, _unexpected)
+
+
+def told(error: CopilotError) -> tuple[str, str]:
+    """A refusal as a page shows it beside what it was about: its title, and in one text what happened, what next, and by which rule."""
+    rule = _rule(error)
+    parts = [str(error), *([_next_step(rule), f"Rule: {rule}."] if rule else [])]
+    return error.title, " ".join(part for part in parts if part)
+
+
+def _rule(error: CopilotError) -> str | None:
+    """The name of the rule that said no, where it was one."""
+    named: str | None = getattr(error, "rule", None)
+    return named or (error.code if rules.known(error.code) else None)
+
+
+def _next_step(rule: str) -> str:
+    """What can be done about a refusal by this policy, budget or rule."""
+    return policy.current().next_step(rule)
 
 
 def page(status: int, title: str, why: str, *, what_next: str | None = None, rule: str | None = None) -> ResponseReturnValue:
@@ -116,7 +136,8 @@ def _ours(error: CopilotError) -> ResponseReturnValue:
         return redirect(url_for("signin.form"), code=303)
     if error.status >= 500:
         _log.error("%s on %s: %s", error.code, request.endpoint, error)
-    return page(error.status, error.title, str(error), rule=getattr(error, "rule", None))
+    rule = _rule(error)
+    return page(error.status, error.title, str(error), what_next=_next_step(rule) if rule else None, rule=rule)
 
 
 def _http(error: HTTPException) -> ResponseReturnValue:

@@ -12,7 +12,7 @@ from copilot.db import transaction
 from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused
 from copilot.gate import facts, tools
 from copilot.review import cards, decisions, entitlement, inbox
-from copilot.web import access
+from copilot.web import access, problems
 from copilot.web.forms import ApproveForm, NoteForm, RejectForm
 
 bp = Blueprint("proposals", __name__, url_prefix="/proposals")
@@ -96,7 +96,7 @@ def done(proposal_id: str, said: str) -> ResponseReturnValue:
 
 def refused(proposal_id: str, error: CopilotError, **forms: Any) -> ResponseReturnValue:
     """Nothing was written: show the card as it stands now, with a sentence on top that says so."""
-    return card_page(proposal_id, status=error.status, problem=(error.title, str(error)), **forms)
+    return card_page(proposal_id, status=error.status, problem=problems.told(error), **forms)
 
 
 def card_page(proposal_id: str, *, status: int = 200, problem: tuple[str, str] | None = None, **forms: Any) -> ResponseReturnValue:
