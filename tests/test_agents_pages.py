@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
@@ -143,6 +144,7 @@ def test_an_added_agent_shows_its_secret_once_and_waits_for_a_second_person(dee:
         ({"name": "refund-desk"}, "There is an agent refund-desk already"),
         ({"scopes": "pay_key"}, "is no scope"),
         ({"scopes": "*:write"}, "is no scope"),
+        ({"scopes": "tickets:write;region=EU"}, "without bounds"),
         ({"scopes": " "}, "Give it at least one scope."),
         ({"note": ""}, "Say why"),
         ({"owner": "nobody@example.com"}, "Not a valid choice"),
@@ -198,7 +200,7 @@ def test_less_holds_at_once_and_more_waits(dee: FlaskClient, people: People, age
     assert "is no scope" in wrong.text
 
 
-def test_a_second_admin_confirms_and_the_owner_and_the_asker_never_do(dee: FlaskClient, people: People, agent: str) -> None:
+def test_a_second_person_confirms_and_the_owner_and_the_asker_never_do(app: Flask, dee: FlaskClient, people: People, agent: str) -> None:
     browser.post(dee, f"/agents/{agent}/scopes", {"scopes": "*:read tickets:write", "note": "too", "seen": " ".join(scopes_of())})
     database.read_again()
     (wish,) = changes.waiting()
@@ -208,8 +210,14 @@ def test_a_second_admin_confirms_and_the_owner_and_the_asker_never_do(dee: Flask
         False,
         False,
     ]
-    browser.post(dee, f"/changes/{wish.id}", {"answer": "confirm", "note": ""})
+    wish_id = wish.id
+    browser.post(dee, f"/changes/{wish_id}", {"answer": "confirm", "note": ""})
     assert "tickets:write" not in scopes_of()
+    bos = app.test_client()
+    browser.sign_in(bos, "bo@example.com")
+    assert "tickets:write" in bos.get("/changes").text
+    assert browser.post(bos, f"/changes/{wish_id}", {"answer": "confirm", "note": "I asked around"}).status_code == 303
+    assert scopes_of() == ["*:read", "tickets:write"]
 
 
 # -- the review

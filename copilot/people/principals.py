@@ -24,6 +24,7 @@ from copilot.people import accounts, onetime
 OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=30)
 MOST_SCOPES = 200
+SOURCE = "tickets"  # what a ticket source holds: `tickets:write`
 
 _NAME = re.compile(r"(?!agent_)[a-z][a-z0-9_-]{0,63}\Z")  # an id begins with agent_, and either may be given where one is asked
 _NOBODY = onetime.hashed("")
@@ -146,6 +147,10 @@ def checked(scopes: Iterable[str], *, least: int = 1) -> list[str]:
     for scope in scopes:
         try:
             granted.add(identity.parse(scope))
+            if scope.startswith(f"{SOURCE}:") and scope != f"{SOURCE}:write":
+                raise BadInput(
+                    f"Handing in tickets is the scope {SOURCE}:write, without bounds.", problems={"scope": f"is {SOURCE}:write only"}
+                )
         except BadInput as error:
             raise BadInput(str(error), problems={"scopes": f"{scope[:80]} {error.problems.get('scope', 'is no scope')}"}) from error
     if len(granted) < least:

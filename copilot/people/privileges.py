@@ -19,12 +19,11 @@ from copilot.models import Agent, AuditEvent, Ticket, Verdict
 from copilot.people import principals
 
 DAYS = 30
-SOURCE = "tickets"  # the scope of a ticket source; its use is the tickets it handed in
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How often one tool was used in one region (empty without a ticket), and when last."""
+    """How often one tool was used in one region (empty without a ticket), and when last. A source's use is the tickets it handed in."""
 
     tool: str
     effect: str
@@ -70,7 +69,7 @@ def review(agent: Agent, *, days: int = DAYS) -> Review:
     at = now()
     since = at - timedelta(days=days)
     used = (*_judged(agent.id, since), *_handed_in(agent, since))
-    effects = {tool.name: tool.effect for tool in tools.current().all()} | {SOURCE: "write"}
+    effects = {tool.name: tool.effect for tool in tools.current().all()} | {principals.SOURCE: "write"}
     granted = _granted(agent)
     findings = tuple(find(scope, used, effects=effects, days=days, young=granted[scope] > since) for scope in agent.scopes)
     after = tuple(sorted({scope for finding in findings for scope in finding.instead}))
@@ -127,7 +126,7 @@ def _reads(scope: Scope, uses: Sequence[Use], effects: Mapping[str, str]) -> lis
 
 def _region(scope: Scope, uses: Iterable[Use]) -> Scope:
     """The scope bound to the one region all its uses were in; unchanged where there were several, or none was known."""
-    if scope.region is not None or scope.tool == SOURCE:
+    if scope.region is not None or scope.tool == principals.SOURCE:
         return scope
     regions = {use.region for use in uses if _covers(scope, use)}
     return replace(scope, region=regions.pop()) if len(regions) == 1 and "" not in regions else scope
@@ -147,7 +146,7 @@ def _judged(agent_id: str, since: datetime) -> list[Use]:
 def _handed_in(agent: Agent, since: datetime) -> list[Use]:
     tickets = select(func.count(), func.max(Ticket.created_at)).where(Ticket.source == agent.name, Ticket.created_at >= since)
     count, last = db.session.execute(tickets).one()
-    return [Use(SOURCE, "write", "", count, last)] if count else []
+    return [Use(principals.SOURCE, "write", "", count, last)] if count else []
 
 
 def _granted(agent: Agent) -> dict[str, datetime]:

@@ -20,7 +20,7 @@ from copilot.gate import approvals, identity, switches, tools
 from copilot.models import Agent, Change, Grant
 from copilot.people import accounts, principals, privileges
 from copilot.review import inbox
-from copilot.web import access
+from copilot.web import access, problems
 from copilot.web.forms import NoteForm, PlainForm
 
 bp = Blueprint("agents", __name__, url_prefix="/agents")
@@ -146,7 +146,7 @@ def rotate(agent_id: str) -> ResponseReturnValue:
             overlap = timedelta(hours=int(form.overlap.data))
             secret = principals.rotate(agent_id, by=person.user, overlap=overlap, seen=form.seen.data)
     except Conflict as error:
-        return _page(principals.find(agent_id), problem=(error.title, str(error)), status=error.status)
+        return _page(principals.find(agent_id), problem=problems.told(error), status=error.status)
     return _secret(principals.find(agent_id), secret)
 
 
@@ -174,7 +174,7 @@ def enable(agent_id: str) -> ResponseReturnValue:
         with transaction():
             principals.enable(agent_id, by=person.user)
     except Conflict as error:
-        return _page(principals.find(agent_id), problem=(error.title, str(error)), status=error.status)
+        return _page(principals.find(agent_id), problem=problems.told(error), status=error.status)
     flash("It may sign in again. Tokens from before stay ended.", "success")
     return redirect(url_for("agents.show", agent_id=agent_id), code=303)
 
@@ -189,7 +189,7 @@ def _set(agent: Agent, wished: list[str], *, reason: str, seen: list[str], form:
         if form is not None and isinstance(error, BadInput):
             _on_fields(form, error, otherwise="scopes")
             return _page(principals.find(agent_id), changing=form, status=error.status)
-        return _page(principals.find(agent_id), problem=(error.title, str(error)), status=error.status)
+        return _page(principals.find(agent_id), problem=problems.told(error), status=error.status)
     if waits:
         flash("This gives the agent more than it has, so it waits until a second person confirms it under Changes.", "warning")
     else:
@@ -256,7 +256,7 @@ def _waiting(agent: Agent) -> Change | None:
 
 def _known() -> list[str]:
     """The scopes there are, for whoever types some."""
-    return ["*:read", *(f"{tool.name}:{tool.effect}" for tool in tools.current().all()), f"{privileges.SOURCE}:write"]
+    return ["*:read", *(f"{tool.name}:{tool.effect}" for tool in tools.current().all()), f"{principals.SOURCE}:write"]
 
 
 def _on_fields(form: Any, error: CopilotError, *, otherwise: str) -> None:
