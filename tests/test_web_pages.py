@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from copilot.agents import runs
 from copilot.db import db, transaction
-from copilot.gate import switches
+from copilot.gate import approvals, switches
 from copilot.models import Ticket, UserSession
 from copilot.people import accounts, passwords, tokens
 from copilot.processes import web as server
@@ -268,7 +268,7 @@ def test_only_an_admin_switches_a_second_person_rule_off(client: FlaskClient, ap
     assert browser.post(admin, "/settings/rules", posted).status_code == 303
     assert "Only two of us this week" in admin.get("/settings").text
     db.session.rollback()
-    assert switches.rules_off() == {"two-people"}
+    assert switches.rules_off() == {"two-people"} | approvals.DEFAULT_OFF
 
 
 def test_auto_is_refused_in_words_until_the_numbers_are_there(client: FlaskClient, people: People, agent: str) -> None:
