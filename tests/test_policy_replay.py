@@ -20,6 +20,7 @@ from copilot.db import db, transaction
 from copilot.gate import check, history, parallel, policy, tools, vocabulary
 from copilot.gate.replay import Earlier, Lens, Row, judge
 from copilot.gate.replay import replay as over
+from copilot.gateway import reads
 from copilot.models import Grant, ProposalVersion, Verdict
 from tests.support import ROOT, work
 from tests.support.people import People
@@ -97,6 +98,7 @@ def busy(app: Flask, agent: str, people: People) -> str:
         work.approve(proposal, people.ana)
         jobs.execute(proposal)
     work.propose(agent, "pay_capped", amount_minor=900)
+    reads.call("read_account", {"account": "c1/main"}, agent_id=agent, ticket_id=None)
     edited = work.propose(agent, ticket_id=work.ticket("c1"))
     work.edit(edited, people.ana, amount_minor=2000)
     jobs.execute(edited)
@@ -113,7 +115,7 @@ def test_what_was_in_force_changes_nothing_and_leaves_nothing_unknown(busy: str)
     result = history.replayed(dict(policy.current().files), days=30)
     kinds = set(db.session.scalars(select(Verdict.kind)))
     assert kinds == {"allowed", "needs_approval", "refused"}
-    assert {"proposals", "last checks"} <= set(result["verdicts"])
+    assert set(result["verdicts"]) == {"proposals", "last checks", "edits", "reads"}
     assert result["total"]["verdicts"] >= 14
     assert (result["flips"], result["unknown"]) == ([], [])
     assert result["reviewer"]["decisions"] == 0
@@ -241,7 +243,9 @@ def test_a_reservation_without_room_is_unknown_unless_the_limit_only_fell() -> N
     assert judge(refused, lens()).after == "refused"
     assert judge(refused, lens(files=less)).after == "refused"
     assert judge(refused, lens(files=more)).after is None
-    assert judge(row(stage="claim", charges=()), lens(files=less)).after is None
+    full = {"context": {"used": {"per-customer": 6}}}
+    assert judge(row(stage="claim", charges=(), **full), lens(files=less)).after == "refused"
+    assert judge(row(stage="claim", charges=()), lens(files=less)).after == "one"
 
 
 def test_two_processes_find_what_one_does() -> None:

@@ -170,7 +170,7 @@ def judge(row: Row, lens: Lens) -> Again:
         if _stopped_by_a_reservation(row, given, earlier):
             return _reserved_again(row, before, earlier, lens)
         unknown = frozenset(name for name in lens.asked(given) if not _known(name, given, arguments, earlier, lens))
-        charges, open_rules = _charges(row, given, earlier, lens)
+        charges, open_rules = _charges(given, earlier, lens)
         given = replace(given, context=_completed(given, row, earlier, lens), charges=charges)
     except (ValueError, TypeError, KeyError, AttributeError):
         return Again(before, None, why=("what was asked then cannot be read any more",))
@@ -228,20 +228,24 @@ def _known(name: str, given: check.Input, arguments: Any, earlier: Earlier | Non
     return old is not None and _same_windows(old, new)
 
 
-def _charges(row: Row, given: check.Input, earlier: Earlier | None, lens: Lens) -> tuple[tuple[dict[str, Any], ...], list[BudgetRule]]:
-    """The recorded draws that still mean the same, and the draft's budgets of which nobody knows how full they were."""
+def _charges(given: check.Input, earlier: Earlier | None, lens: Lens) -> tuple[tuple[dict[str, Any], ...], list[BudgetRule]]:
+    """What it drew on budgets that still count the same, and the draft's budgets of which nobody knows how full they were.
+
+    Inside a claim the reservation was exact and no draw is recorded, but how full each window was is.
+    """
+    context, kept, open_rules = given.context, [], []
     recorded = {charge["rule"]: charge for charge in given.charges}
-    kept, open_rules = [], []
     for rule in lens.policies.budget_rules:
         if rule.measure or not rule.concerns(given.tool, given.effect):
             continue
         old = earlier.rules.get(rule.id) if earlier is not None else None
         if old is not None and _same_windows(old, rule):
+            full = context.get("used", {}).get(rule.id)
             if rule.id in recorded:
                 kept.append(recorded[rule.id])
-            elif row.stage in ("claim", "read") and old.limit != rule.limit:
-                open_rules.append(rule)
-        elif rule.currency is None or rule.currency == given.context.get("currency"):
+            elif full is not None:
+                kept.append({"rule": rule.id, "amount": 1 if rule.currency is None else abs(context["amount_minor"]), "used": full})
+        elif rule.currency is None or rule.currency == context.get("currency"):
             open_rules.append(rule)
     return tuple(kept), open_rules
 
