@@ -14,11 +14,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask.testing import FlaskClient
 
-from copilot import config, proof
+from copilot import config, jobs, proof
+from copilot.errors import NotAuthenticated
 from copilot.gate import facts, tools
-from copilot.gateway import tooltoken
-from copilot.toolkit import ToolRefused
+from copilot.gateway import reads, tooltoken
+from copilot.people import tokens
+from copilot.toolkit import Call, Tool, ToolRefused
 from tests.support import work
+from tests.support.people import People
 
 TARGET = "account:c1/main"
 
@@ -222,3 +225,34 @@ def test_the_public_keys_are_there_for_everybody(client: FlaskClient) -> None:
     assert answer.json == tooltoken.public_jwks()
     assert answer.headers["Cache-Control"] == "public, max-age=300"
     assert "d" not in answer.json["keys"][0]
+
+
+@pytest.mark.both_databases
+def test_what_a_claim_hands_to_the_tool_is_such_a_token_and_never_the_agents_own(
+    agent: str, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Call] = []
+    kept = Tool.invoke
+
+    def invoke(tool: Tool, arguments: dict[str, Any], call: Call) -> Any:
+        seen.append(call)
+        return kept(tool, arguments, call)
+
+    monkeypatch.setattr(Tool, "invoke", invoke)
+    proposal_id = work.propose(agent, ticket_id=work.ticket())
+    arguments = work.current(proposal_id)
+    work.approve(proposal_id, people.ana)
+    jobs.execute(proposal_id)
+    assert work.state(proposal_id) == "SUCCEEDED"
+    (call,) = seen
+    claims = check(call.token, arguments)
+    assert (claims.digest, claims.key, claims.customer) == (work.row(proposal_id).digest, proposal_id, "c1")
+    assert call.idempotency_key == proposal_id
+    with pytest.raises(NotAuthenticated):
+        tokens.agent_from(str(call.token))
+    access, _ = tokens.agent_token(agent, ["*:read"])
+    with pytest.raises(ToolRefused):
+        check(access, arguments)
+    seen.clear()
+    reads.call("read_account", {"account": "c1/main"}, agent_id=agent, ticket_id=None)
+    assert [call.token for call in seen] == [None], "a read changes nothing, so there is nothing to prove"
