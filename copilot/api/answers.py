@@ -15,6 +15,7 @@ from sqlalchemy.orm import selectinload
 from copilot.api import edge
 from copilot.db import db
 from copilot.errors import NotFound
+from copilot.gate import policy
 from copilot.models import Decision, Proposal, ProposalVersion
 
 
@@ -237,7 +238,7 @@ def _proposal(row: Proposal) -> ProposalAnswer:
         before=preview.get("before") or {},
         after=preview.get("after") or {},
         facts=preview.get("facts") or {},
-        verdict=row.verdict,
+        verdict=_verdict(row.verdict),
         level=row.level,
         automatic=row.automatic,
         approvals_required=row.approvals_required,
@@ -271,3 +272,11 @@ def _approvals(row: Proposal) -> list[ApprovalAnswer]:
         for decision in row.decisions
         if decision.version == row.version and decision.verdict == "approve" and decision.reviewer_id and decision.reviewer
     ]
+
+
+def _verdict(stored: dict[str, Any]) -> dict[str, Any]:
+    """The stored verdict, and what can be done about the rule that decided it, or that sent it back to people."""
+    policies, sent_back = policy.current(), stored.get("sent_back")
+    known = {"next_step": stored.get("next_step") or (policies.next_step(stored["rule"]) if stored.get("rule") else "")}
+    back = {"sent_back": {**sent_back, "next_step": policies.next_step(sent_back["rule"])}} if sent_back else {}
+    return {**stored, **known, **back}

@@ -35,7 +35,7 @@ def hold(snap: facts.Snapshot) -> NotClaimed | None:
         before=arcs.APPROVED,
         after=arcs.HELD,
         where=_as_seen(snap),
-        values={"outcome": {"known": "held", "message": reason}},
+        values={"outcome": {"known": "held", "message": reason, "rule": "digest-mismatch"}},
         event={"rule": "digest-mismatch"},
     )
     if moved is None:
@@ -101,7 +101,7 @@ def unknown_instead(snap: facts.Snapshot, rule: str, reason: str) -> NotClaimed 
         before=arcs.APPROVED,
         after=arcs.OUTCOME_UNKNOWN,
         where=_as_seen(snap),
-        values={"outcome": {"known": "unknown", "message": message}},
+        values={"outcome": {"known": "unknown", "message": message, "rule": rule}},
         event={"rule": rule},
     )
     if moved is None:
