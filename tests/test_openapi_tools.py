@@ -12,16 +12,19 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from copilot import config
+from copilot import config, jobs
 from copilot.audit import redaction
-from copilot.db import db
+from copilot.db import db, transaction
 from copilot.errors import BadInput, Refused, SetupError, Unavailable
 from copilot.gate import schema, tools
-from copilot.gateway import adapters, asking, limits, oauth, outbound, outlog, sources
+from copilot.gateway import adapters, asking, limits, oauth, outbound, outlog, reads, sources
 from copilot.models import OutboundCall
+from copilot.review import proposals
 from copilot.toolkit import Call, Money, Tool, ToolError, ToolRefused
-from tests.support import farend_api
+from tests.support import farend_api, work
+from tests.support import people as staff
 from tests.support.farend_api import ORDER, PASSWORD, REFUND, FarEnd
+from tests.support.people import People
 
 
 @pytest.fixture
@@ -38,6 +41,24 @@ def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAR_END_SECRET", PASSWORD)
 
 
+@pytest.fixture
+def more_environ(far: FarEnd, tmp_path: Path) -> dict[str, str]:
+    """An application of these tests has the bank's tools beside its own."""
+    file = farend_api.tools_file(
+        tmp_path, far.url, tools=REFUND.replace('["refunds:write"]', '["refunds:write", "orders:read"]') + LOOK + ORDER
+    )
+    return {"COPILOT_TOOLS_FILE": str(file), "COPILOT_OUTBOUND_ALLOW": "127.0.0.1"}
+
+
+LOOK = """revision = { operation = "getOrder", pointer = "/revision" }
+[openapi.tool.preview]
+operation = "getOrder"
+consequence = "Refund {amount} on order {order_id}"
+facts = { "Left to refund" = "/refundable_minor" }
+before = { "Revision" = "/revision" }
+customer = "/customer/id"
+known = { refundable_minor = "/refundable_minor" }
+"""
 SEARCH = """
 [[openapi.tool]]
 operation = "GET /orders"
@@ -414,16 +435,6 @@ def test_no_token_means_nothing_happened(far: FarEnd, secret: str, monkeypatch: 
 
 # ---- previews, revisions and reads through the gate
 
-LOOK = """revision = { operation = "getOrder", pointer = "/revision" }
-[openapi.tool.preview]
-operation = "getOrder"
-consequence = "Refund {amount} on order {order_id}"
-facts = { "Left to refund" = "/refundable_minor" }
-before = { "Revision" = "/revision" }
-customer = "/customer/id"
-known = { refundable_minor = "/refundable_minor" }
-"""
-
 
 def test_a_write_can_be_looked_at_by_a_read_of_the_same_api(tmp_path: Path, far: FarEnd) -> None:
     tool = load(tmp_path, far, REFUND.replace('["refunds:write"]', '["orders:read"]') + LOOK)["refund_order"]
@@ -441,9 +452,8 @@ def test_a_write_can_be_looked_at_by_a_read_of_the_same_api(tmp_path: Path, far:
 
 
 @pytest.mark.both_databases
-def test_a_read_that_does_not_fit_is_not_passed_on(app: Flask, tmp_path: Path, far: FarEnd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "_current", config.load({"COPILOT_DATA_DIR": str(tmp_path), "COPILOT_OUTBOUND_ALLOW": "127.0.0.1"}))
-    tool = load(tmp_path, far)["get_order"]
+def test_a_read_that_does_not_fit_is_not_passed_on(app: Flask, far: FarEnd) -> None:
+    tool = tools.current().get("get_order")
     assert asking.read(tool, {"order_id": "1"}, calling())["refundable_minor"] == 5000
     far.plan = ["misfit", 500, 422]
     with pytest.raises(Unavailable, match="gave no usable answer"):
@@ -456,6 +466,45 @@ def test_a_read_that_does_not_fit_is_not_passed_on(app: Flask, tmp_path: Path, f
     db.session.rollback()
     recorded = db.session.execute(select(OutboundCall.purpose, OutboundCall.status).order_by(OutboundCall.at)).all()
     assert [tuple(row) for row in recorded] == [("oauth", 200), *(("get_order", status) for status in (200, 200, 500, 422))]
+
+
+def propose(agent_id: str, **changes: Any) -> str:
+    prepared = proposals.prepare(proposals.Draft(agent_id=agent_id, tool="refund_order", arguments=refund(**changes), rationale="because"))
+    with transaction():
+        return proposals.propose(prepared).id
+
+
+@pytest.mark.both_databases
+def test_a_refund_goes_through_the_gate_to_the_bank_and_back(app: Flask, far: FarEnd, people: People) -> None:
+    agent = staff.add_agent(people.ids["dee"], name="bank-desk", scopes=("refund_order:write",))
+    made, moved, lost, refused = [propose(agent, order_id=order) for order in ("o1", "o2", "o3", "o4")]
+    assert work.state(made) == "PENDING"
+    for each in (made, moved, lost, refused):
+        work.approve(each, people.ana)
+    jobs.execute(made)
+    assert work.state(made) == "SUCCEEDED"
+    assert work.row(made).provider_id == "re_1"
+    (effect,) = far.refunds.items()
+    assert effect[0] == made, "the key is the proposal's id"
+    far.revision = 2  # somebody changed the orders since they were looked at
+    jobs.execute(moved)
+    assert work.state(moved) == "PENDING"
+    far.revision = 1
+    far.writes = ["reset after"]
+    jobs.execute(lost)
+    assert work.state(lost) == "OUTCOME_UNKNOWN"
+    far.writes = [422]
+    jobs.execute(refused)
+    assert work.state(refused) == "FAILED"
+    assert set(far.refunds) == {made, lost}
+
+
+@pytest.mark.both_databases
+def test_an_agent_reads_from_an_api_through_the_gate(app: Flask, far: FarEnd, people: People) -> None:
+    agent = staff.add_agent(people.ids["dee"], name="bank-desk")
+    assert reads.call("get_order", {"order_id": "o1"}, agent_id=agent, ticket_id=None)["refundable_minor"] == 5000
+    with pytest.raises(Refused, match="no such order"):
+        reads.call("get_order", {"order_id": "none"}, agent_id=agent, ticket_id=None)
 
 
 def test_doctor_hears_of_secrets_that_are_missing_or_open_to_all(tmp_path: Path, far: FarEnd) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from copilot.audit import redaction
-from copilot.gateway import outbound, plainschema
+from copilot.errors import SetupError
+from copilot.gateway import outbound, plainschema, secrets
 from copilot.gateway.apidoc import Operation
 from copilot.gateway.credentials import Credentials
 from copilot.toolkit import Call, ToolError, ToolRefused
@@ -69,7 +70,7 @@ def _written(endpoint: Endpoint, arguments: Mapping[str, Any]) -> tuple[str, dic
     operation = endpoint.operation
     values: dict[str, str] = {}
     query: list[tuple[str, str]] = []
-    headers = {"accept": "application/json", **endpoint.extra}
+    headers = {"accept": "application/json", **_extra(endpoint)}
     for parameter in operation.parameters:
         value = arguments.get(parameter.name)
         if value is None:
@@ -91,6 +92,15 @@ def _written(endpoint: Endpoint, arguments: Mapping[str, Any]) -> tuple[str, dic
     if body is not None:
         headers["content-type"] = "application/json"
     return url, headers, body
+
+
+def _extra(endpoint: Endpoint) -> dict[str, str]:
+    try:
+        return {
+            name.lower(): secrets.resolve(text).reveal() if secrets.is_reference(text) else text for name, text in endpoint.extra.items()
+        }
+    except SetupError as error:
+        raise ToolError(f"{error} Nothing happened.", happened=False) from error
 
 
 def _segment(part: str, values: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from copilot import config
 from copilot.errors import SetupError
 from copilot.gate import amounts
-from copilot.gateway import apicall, apidoc, credentials, entries, limits, outbound, patterns
+from copilot.gateway import apicall, apidoc, credentials, entries, limits, outbound, patterns, secrets
 from copilot.toolkit import Arguments, Call, Money, Outcome, Preview, Toolbox, ToolDefinitionError
 
 _SOURCE = frozenset({"name", "document", "sha256", "base_url", "auth", "timeout", "max_bytes", "headers", "tool"})
@@ -43,6 +43,8 @@ def load(entry: Mapping[str, Any], *, folder: Path) -> Toolbox:
             _Maker(box, document, base, entry, chosen, where).add()
     except ToolDefinitionError as error:
         raise SetupError(f"{where}: {error}") from error
+    except (TypeError, ValueError, AttributeError) as error:  # a text where a number or a table belongs
+        raise SetupError(f"{where}: an option has a value of the wrong kind: {error}.") from error
     return box
 
 
@@ -102,7 +104,7 @@ class _Maker:
             max_bytes=self.limit,
             key_header=self.entry.get("idempotency_header") if writes else None,
             token_header=self.entry.get("token_header") if writes else None,
-            extra=self.source.get("headers", {}),
+            extra=_headers(self.source.get("headers", {}), self.where),
         )
 
     def _function(self, endpoint: apicall.Endpoint) -> Callable[..., Outcome]:
@@ -177,6 +179,15 @@ class _Maker:
 
         known = {"type": "object", "properties": types, "additionalProperties": False}
         return {"preview": preview} | ({"known": known} if types else {})
+
+
+def _headers(given: Any, where: str) -> Mapping[str, str]:
+    if not isinstance(given, Mapping) or not all(isinstance(text, str) for text in given.values()):
+        raise SetupError(f"{where}: headers is a table of texts or secret references.")
+    for text in given.values():
+        if secrets.is_reference(text):
+            secrets.resolve(text)
+    return given
 
 
 def _typed(tool: str, option: str, template: Any, schema: Mapping[str, Any]) -> Callable[[Arguments], Any]:

@@ -52,6 +52,11 @@ def resolve(reference: str) -> Secret:
     return Secret(reference, value)
 
 
+def is_reference(text: str) -> bool:
+    """Whether a text of the configuration stands for a secret instead of for itself."""
+    return text.startswith(("env:", "file:/"))
+
+
 def exposed(reference: str) -> bool:
     """Whether a secret's file may be read by every user of the machine."""
     kind, _, where = reference.partition(":")

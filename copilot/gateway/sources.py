@@ -55,7 +55,7 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _references(node: Any) -> Iterator[str]:
-    if isinstance(node, str) and node.startswith(("env:", "file:/")):
+    if isinstance(node, str) and secrets.is_reference(node):
         yield node
     for part in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
         yield from _references(part)

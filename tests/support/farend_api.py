@@ -37,10 +37,11 @@ class Seen:
 
 @dataclass
 class FarEnd:
-    """`plan` answers used up one a request (tokens aside): a status, or the name of a misbehaviour."""
+    """`plan` answers used up one a request (tokens aside), `writes` one a POST: a status, or the name of a misbehaviour."""
 
     url: str = ""
     plan: list[int | str] = field(default_factory=list)
+    writes: list[int | str] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     refunds: dict[str, dict[str, Any]] = field(default_factory=dict)
     granted: list[str] = field(default_factory=list)
@@ -186,7 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if self.path == "/token":
             return self._token(headers, body)
-        planned = self.far.plan.pop(0) if self.far.plan else 0
+        plan = self.far.writes if self.command == "POST" and self.far.writes else self.far.plan
+        planned = plan.pop(0) if plan else 0
         if isinstance(planned, str):
             return self._misbehave(planned, body)
         if planned:
