@@ -138,7 +138,9 @@ class Policies:
         wanted = self._wanted.get(action)
         if wanted is None:
             asked = {(each.path, each.exists) for statement in self.statements if statement.concerns(action) for each in statement.asked}
-            wanted = self._wanted[action] = tuple(sorted(asked))
+            whole = {path for path, exists in asked if not exists}
+            needed = [(path, exists) for path, exists in asked if not (exists and path in whole)]
+            wanted = self._wanted[action] = tuple(sorted(needed))
         if any(not path for path, _ in wanted):
             return self.vocabulary.typed(context)  # a policy that compares the context as a whole
         return self.vocabulary.part(context, facts, wanted)
