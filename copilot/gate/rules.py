@@ -94,6 +94,11 @@ _POLICY = {
         "Run the replay, look at what would have changed, then publish.",
         _MANAGER,
     ),
+    "policy-tests": RuleText(
+        "A version of the policies is published only when its own tests pass.",
+        "Correct the policies or the tests in a new draft, then replay and publish that.",
+        _MANAGER,
+    ),
     "policy-second-person": RuleText(
         "A version of the policies is published by somebody else than its author.", "Ask another manager or admin to publish it.", _MANAGER
     ),
@@ -113,12 +118,6 @@ _TOOL = {
         "Ask an admin to look at the difference and accept it on the tools page.",
         _ADMIN,
     ),
-    "tool-unavailable": RuleText(
-        "A tool that failed several times in a row is left alone for a while.",
-        "Wait a few minutes; it is tried again by itself.",
-        _ENGINEER,
-    ),
-    "tool-busy": RuleText("Only so many calls of a tool run at once.", "Wait; it starts by itself when another call has ended.", _OPERATOR),
     "write-needs-proposal": RuleText("What changes something is proposed, never called.", "Propose it instead of calling it.", _AGENT),
     "duplicate-intent": RuleText(
         "The same thing is done only once.", "Open the other proposal; withdraw it first if this one is better.", _OPERATOR
