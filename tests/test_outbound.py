@@ -325,8 +325,8 @@ def test_the_record_is_kept_for_thirty_days(app: Flask, far: FarEnd) -> None:
     outbound.request("GET", f"{far.url}/orders", purpose="test", allow=far.url)
     assert len(rows()) == 1
     with transaction():
-        assert outbound.forget(database.now() + timedelta(days=29)) == 0
-        assert outbound.forget(database.now() + timedelta(days=31)) == 1
+        assert outlog.forget(database.now() + timedelta(days=29)) == 0
+        assert outlog.forget(database.now() + timedelta(days=31)) == 1
     assert rows() == []
 
 

@@ -15,7 +15,7 @@ from copilot.toolkit import ToolError
 
 _EARLY = 30.0  # seconds before its end at which a token is no longer begun with
 _USUAL_LIFE = 300
-_LONGEST_TOKEN = 16_000
+_LONGEST_TOKEN = 7_900  # what still fits a header
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,12 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import httpcore2
 import httpx2
 
-from copilot.gateway import addresses, outlog, trips, wire
+from copilot.gateway import addresses, trips, wire
 from copilot.gateway.trips import Trip, Way
 
 Forbidden = trips.Forbidden  # what a library over `client` sees of a refusal
@@ -137,11 +136,6 @@ def resolve(host: str, port: int) -> list[str]:
     """Every address of a host as text; OSError when it has none. Tests put a resolver of their own here."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-def forget(now: datetime) -> int:
-    """Delete records older than 30 days, in the caller's transaction."""
-    return outlog.forget(now)
 
 
 def _client(way: Way, timeout: float) -> httpx2.Client:
