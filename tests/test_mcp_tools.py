@@ -101,7 +101,7 @@ def note(scribe: str, people: People) -> Callable[[str], str]:
 
 def expire() -> None:
     """Let the lists of tools be a minute old."""
-    for server in mcptools._servers:
+    for server in mcptools._servers.values():
         server.changed()
 
 
@@ -432,7 +432,7 @@ def test_the_list_is_fetched_again_when_it_is_old_or_the_server_says_so(far: Far
     assert listed() == before
     far.plan(do={"echo": "wish"})
     say(scribe)
-    workers.until(lambda: not any(server._until for server in mcptools._servers))
+    workers.until(lambda: not any(server._until for server in mcptools._servers.values()))
     far.plan()
     say(scribe)
     assert listed() == before + 2  # one page for each of its two tools

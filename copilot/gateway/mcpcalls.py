@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Mapping
@@ -62,10 +61,11 @@ class Server:
         finally:
             self._lock.release()
 
-    def call(self, theirs: str, arguments: Arguments, *, call: Call, writes: bool, harmless_errors: bool, limit: int) -> Any:
+    def call(self, theirs: str, arguments: Arguments, *, call: Call, writes: bool, harmless_errors: bool, structured: bool) -> Any:
         """Run one of its tools and give its answer as plain JSON; ToolRefused and ToolError say what is known otherwise.
 
-        A write carries the idempotency key and the one-use token beside its arguments, for a server that wants to look at them.
+        `structured` is whether it declared what its answer looks like. A write carries the idempotency key and the one-use
+        token beside its arguments, for a server that wants to look at them.
         """
         params: dict[str, Any] = {"name": theirs, "arguments": arguments}
         if writes:
@@ -86,7 +86,9 @@ class Server:
             raise ToolRefused(said)
         if "structuredContent" not in answer and not isinstance(answer.get("content"), list):
             raise ToolError(f"The server {self.name} gave an answer that is no result.")  # it wants something of us that we do not offer
-        return _plain(answer, limit)
+        if structured and answer.get("structuredContent") is None:
+            raise ToolError("The tool's answer does not fit its declared schema.", happened=True)
+        return _plain(answer)
 
 
 def _listed(wire: Wire, until: float) -> Offered:
@@ -104,19 +106,14 @@ def _listed(wire: Wire, until: float) -> Offered:
     return found
 
 
-def _plain(answer: Mapping[str, Any], limit: int) -> Any:
+def _plain(answer: Mapping[str, Any]) -> Any:
     """The structured answer, else its text; whatever else there is (pictures, links) is named and left out."""
     if answer.get("structuredContent") is not None:
-        found: Any = answer["structuredContent"]
-    else:
-        blocks = [block for block in answer.get("content") or [] if isinstance(block, dict)]
-        found = {"text": _text(answer)}
-        left_out = sorted({str(block.get("type"))[:40] for block in blocks if block.get("type") != "text"})
-        if left_out:
-            found["left_out"] = left_out
-    if len(json.dumps(found, ensure_ascii=False)) > limit:
-        raise ToolError(f"The answer is longer than {limit:,} characters and was not kept.", happened=True)
-    return found
+        return answer["structuredContent"]
+    found: dict[str, Any] = {"text": _text(answer)}
+    blocks = [block for block in answer.get("content") or [] if isinstance(block, dict)]
+    left_out = sorted({str(block.get("type"))[:40] for block in blocks if block.get("type") != "text"})
+    return found | ({"left_out": left_out} if left_out else {})
 
 
 def _text(answer: Mapping[str, Any]) -> str:

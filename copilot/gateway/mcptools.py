@@ -25,7 +25,7 @@ from typing import Any
 from copilot import db as database
 from copilot.db import transaction
 from copilot.errors import BadInput, SetupError
-from copilot.gateway import limits, mcpcalls, mcphttp, mcppins, mcpstdio, mcpwire, patterns, secrets
+from copilot.gateway import mcpcalls, mcphttp, mcppins, mcpstdio, mcpwire, patterns, secrets
 from copilot.gateway.mcppins import Definition
 from copilot.models import ToolPin, User
 from copilot.toolkit import Call, Toolbox, ToolDefinitionError, ToolError, ToolRefused
@@ -38,7 +38,7 @@ _TOOL = _PASSED_ON | patterns.HOOKS | {"name", "tool", "description", "idempoten
 _ERROR_MEANS = ("unknown", "nothing-happened")
 
 _in_use: dict[str, str] = {}  # our tool's name -> fingerprint of the definition this process goes by
-_servers: list[mcpcalls.Server] = []
+_servers: dict[str, mcpcalls.Server] = {}  # by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,9 @@ def load(entry: Mapping[str, Any], *, name: str) -> Toolbox:
             known = mcppins.accepted(each.ours for each in entries) or {}
     for each in entries:
         _add(box, server, each, known[each.ours])
-    _servers.append(server)
+    if (before := _servers.pop(name, None)) is not None:
+        before.wire.close()
+    _servers[name] = server
     return box
 
 
@@ -89,7 +91,7 @@ def accept(tool: str, *, by: User, seen_hash: str) -> None:
 
 def look_again() -> None:
     """Ask every server of this process for its tools and remember what changed; one that is down is left alone."""
-    for server in _servers:
+    for server in list(_servers.values()):
         try:
             offered = server.offered(seconds=_LIST)
         except (mcpwire.Lost, mcpwire.Said):
@@ -101,7 +103,7 @@ def look_again() -> None:
 def close() -> None:
     """End every connection of this process."""
     while _servers:
-        _servers.pop().wire.close()
+        _servers.popitem()[1].wire.close()
     _in_use.clear()
 
 
@@ -215,7 +217,7 @@ def _add(box: Toolbox, server: mcpcalls.Server, each: _Entry, accepted: Definiti
     try:
         box.add(
             each.ours,
-            _function(server, each, mcppins.fingerprint(accepted)),
+            _function(server, each, mcppins.fingerprint(accepted), structured=accepted["outputSchema"] is not None),
             description=options.get("description") or accepted["description"] or f"{each.theirs} of {server.name}",
             parameters=schema,
             returns=accepted["outputSchema"],
@@ -228,11 +230,10 @@ def _add(box: Toolbox, server: mcpcalls.Server, each: _Entry, accepted: Definiti
     _in_use[each.ours] = mcppins.fingerprint(accepted)
 
 
-def _function(server: mcpcalls.Server, each: _Entry, fingerprint: str) -> Callable[..., Any]:
+def _function(server: mcpcalls.Server, each: _Entry, fingerprint: str, *, structured: bool) -> Callable[..., Any]:
     """The tool's function: it calls only while the server still shows the definition that was accepted."""
     writes = each.options["effect"] == "write"
     harmless = each.options.get("error_means") == "nothing-happened"
-    limit = int(each.options.get("max_bytes", limits.RESULT_BYTES))
 
     def run(*, call: Call, **arguments: Any) -> Any:
         try:
@@ -245,7 +246,7 @@ def _function(server: mcpcalls.Server, each: _Entry, fingerprint: str) -> Callab
             reason = mcppins.suspended(each.ours, using=fingerprint)
         if reason is not None:
             raise ToolRefused(reason)
-        return server.call(each.theirs, arguments, call=call, writes=writes, harmless_errors=harmless, limit=limit)
+        return server.call(each.theirs, arguments, call=call, writes=writes, harmless_errors=harmless, structured=structured)
 
     return run
 

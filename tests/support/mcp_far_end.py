@@ -69,7 +69,7 @@ def _call(message: dict[str, Any], how: str, params: dict[str, Any], folder: Pat
     elif how == "hang":
         time.sleep(30)
     elif how == "huge":
-        _say(message, {"content": [{"type": "text", "text": "x" * 100_000}]})
+        _say(message, {"structuredContent": {"text": "x" * 100_000}, "content": []})
     elif how == "flood":
         sys.stdout.write("x" * 5_000_000)
         sys.stdout.flush()
