@@ -60,11 +60,11 @@ def _terms(rule: BudgetRule) -> str:
     every = _EACH[rule.per]
     if rule.rate:
         most = f", at most {rule.limit:,} at once" if rule.limit > 1 else ", one at a time"
-        return f"{filters.plural(rule.rate, 'call')} in {windows.spelled(rule.seconds)}{most}, {every}"
+        return f"{filters.exactly(rule.rate, 'call')} in {windows.spelled(rule.seconds)}{most}, {every}"
     within = "" if not rule.seconds else f" within {windows.spelled(rule.seconds)}"
     if rule.measure:
         return f"Counts {'money in ' + rule.currency if rule.currency else 'calls'}{within}, {every}; it refuses nothing by itself"
-    most = money.show(Money(rule.limit, rule.currency)) if rule.currency else filters.plural(rule.limit, "call")
+    most = money.show(Money(rule.limit, rule.currency)) if rule.currency else filters.exactly(rule.limit, "call")
     return f"{most}{within}, {every}"
 
 

@@ -184,9 +184,14 @@ def tone(name: str) -> str:
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun; numbers past the counting cap say so."""
+    """A counted number with its noun; counting stops at the cap, and says so."""
     if number > inbox.COUNT_CAP:
         return f"{inbox.COUNT_CAP:,}+ {many or one + 's'}"
+    return exactly(number, one, many)
+
+
+def exactly(number: int, one: str, many: str | None = None) -> str:
+    """A number somebody wrote down, such as a limit, with its noun."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 

@@ -1,11 +1,11 @@
-"""Who is here: people and agents, for reading. They are added and disabled on the command line."""
+"""Who is here, for reading. People are added and disabled on the command line."""
 
 from __future__ import annotations
 
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from copilot.people import accounts, principals
+from copilot.people import accounts
 from copilot.web import access
 
 bp = Blueprint("people", __name__, url_prefix="/people")
@@ -14,5 +14,5 @@ bp = Blueprint("people", __name__, url_prefix="/people")
 @bp.get("")
 @access.admins
 def index() -> ResponseReturnValue:
-    """Every account and every agent."""
-    return render_template("people.html", users=accounts.listed(), agents=principals.listed())
+    """Every account."""
+    return render_template("people.html", users=accounts.listed())
