@@ -87,15 +87,15 @@ def _close(node: Any) -> None:
 def normalise(tool: Tool, arguments: Any) -> dict[str, Any]:
     """The validated arguments with the schema's defaults filled in; BadInput.problems names each field."""
     if not isinstance(arguments, dict):
-        raise BadInput(f"The arguments of {tool.name} are an object.", problems={"": "must be an object"})
+        raise BadInput(f"The arguments of {_called(tool)} are an object.", problems={"": "must be an object"})
     problems = _unusable(arguments)
     if problems:
-        raise BadInput(f"The arguments of {tool.name} do not fit.", problems=problems)
+        raise BadInput(f"The arguments of {_called(tool)} do not fit.", problems=problems)
     compiled = _strict_of(tool)
     filled = {name: copy.deepcopy(value) for name, value in compiled.defaults.items()} | arguments
     if not compiled.validator.is_valid(filled):
         problems = {_path(error): _sentence(error) for error in compiled.validator.iter_errors(filled)}
-        raise BadInput(f"The arguments of {tool.name} do not fit.", problems=problems)
+        raise BadInput(f"The arguments of {_called(tool)} do not fit.", problems=problems)
     return filled
 
 
@@ -143,3 +143,7 @@ def _sentence(error: Any) -> str:
     if kind == "AdditionalProperties":
         return f"has unknown fields: {', '.join(error.kind.unexpected)}"
     return str(error.message)
+
+
+def _called(tool: Tool) -> str:
+    return f"“{tool.name.replace('_', ' ')}”"

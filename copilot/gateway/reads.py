@@ -35,7 +35,7 @@ def call(tool_name: str, arguments: Any, *, agent_id: str, ticket_id: str | None
     """
     tool = tools.current().get(tool_name)
     if tool.effect != "read":
-        raise Refused(f"{tool.name} changes things, so it is proposed and not called.", rule="write-needs-proposal")
+        raise Refused(f"{_called(tool)} changes things, so it is proposed and not called.", rule="write-needs-proposal")
     normalised = schema.normalise(tool, arguments)
     _usable(tool)
     with database.transaction():
@@ -199,15 +199,15 @@ def _asking(tool: Tool) -> Iterator[None]:
     try:
         yield
     except ToolRefused as refusal:
-        raise Refused(str(refusal)[:2000] or f"{tool.name} refused.", rule="tool-refused") from refusal
+        raise Refused(str(refusal)[:2000] or f"{_called(tool)} refused.", rule="tool-refused") from refusal
     except ToolError as error:
-        raise Unavailable(f"{tool.name} could not be asked: {str(error)[:500]}") from error
+        raise Unavailable(f"{_called(tool)} could not be asked: {str(error)[:500]}") from error
     except (BadInput, Refused, Unavailable):
         raise
     except TimeoutError as error:
-        raise Unavailable(f"{tool.name} did not answer within {tool.timeout:.0f} seconds.") from error
+        raise Unavailable(f"{_called(tool)} did not answer within {tool.timeout:.0f} seconds.") from error
     except Exception as error:
-        raise Unavailable(f"{tool.name} could not be asked ({type(error).__name__}).") from error
+        raise Unavailable(f"{_called(tool)} could not be asked ({type(error).__name__}).") from error
 
 
 def _generic(tool: Tool, arguments: dict[str, Any]) -> str:
@@ -220,3 +220,8 @@ def _generic(tool: Tool, arguments: dict[str, Any]) -> str:
     if target:
         parts.append(f"on {target}")
     return " ".join(parts)
+
+
+def _called(tool: Tool) -> str:
+    """The tool's name as people read it."""
+    return tool.name.replace("_", " ").capitalize()

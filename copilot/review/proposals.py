@@ -56,7 +56,7 @@ def prepare(draft: Draft) -> Prepared:
     """
     tool = tools.current().get(draft.tool)
     if tool.effect != "write":
-        raise BadInput(f"{tool.name} only reads, so there is nothing to propose; call it.", problems={"tool": "only reads"})
+        raise BadInput("This tool only reads, so there is nothing to propose; call it.", problems={"tool": "only reads"})
     if draft.confidence is not None and not 0 <= draft.confidence <= 1:
         raise BadInput("Confidence lies between 0 and 1.", problems={"confidence": "must lie between 0 and 1"})
     arguments = schema.normalise(tool, draft.arguments)
