@@ -185,3 +185,13 @@ def test_a_hidden_model_setting_is_a_reason_not_a_crash(model: FakeModel, tmp_pa
     config.install(config.load({"COPILOT_DATA_DIR": str(tmp_path), "OPENAI_BASE_URL": model.url, "COPILOT_MODEL": "m"}))
     assert failed().code == "model-rejected"
     assert json.dumps(model.requests) == "[]"
+
+
+def test_the_model_is_asked_through_the_guarded_door(model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    from copilot.gateway import addresses
+
+    monkeypatch.setattr(addresses, "origin_of", lambda url: addresses.Listed())  # as if nobody had set its address
+    llm._client.cache_clear()
+    assert failed(1).code == "model-unreachable"
+    assert model.requests == []
+    llm._client.cache_clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -423,8 +424,20 @@ def test_a_token_is_renewed_shortly_before_its_end(far: FarEnd) -> None:
     assert far.granted == ["orders:read"] * 2
 
 
-@pytest.mark.parametrize("secret", ["a wrong secret"])
-def test_no_token_means_nothing_happened(far: FarEnd, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_calls_at_once_fetch_one_token(far: FarEnd) -> None:
+    tokens = oauth.Tokens(oauth.Client(f"{far.url}/token", farend_api.CLIENT, "env:FAR_END_SECRET"), ("orders:read",))
+    got: list[str] = []
+    threads = [threading.Thread(target=lambda: got.append(tokens.current(seconds=20))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(got) == 8
+    assert len(set(got)) == len(far.granted) == 1
+
+
+def test_no_token_means_nothing_happened(far: FarEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "a wrong secret"
     monkeypatch.setenv("FAR_END_SECRET", secret)
     tokens = oauth.Tokens(oauth.Client(f"{far.url}/token", farend_api.CLIENT, "env:FAR_END_SECRET"), ())
     with pytest.raises(ToolError, match="nothing happened") as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import logging
 import socket
@@ -16,6 +17,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from copilot import app as application
 from copilot import config
 from copilot import db as database
 from copilot.audit import redaction
@@ -24,7 +26,7 @@ from copilot.errors import SetupError
 from copilot.gateway import addresses, outbound, outlog, secrets
 from copilot.models import OutboundCall
 from tests.fake_slack import closed_port
-from tests.support import farend_api
+from tests.support import ROOT, farend_api
 from tests.support.farend_api import FarEnd
 
 
@@ -172,6 +174,11 @@ def test_a_strange_entry_in_the_list_is_named(entry: str) -> None:
         addresses.parse([entry])
 
 
+def test_a_strange_entry_stops_the_start(environ: dict[str, str]) -> None:
+    with pytest.raises(SetupError, match="COPILOT_OUTBOUND_ALLOW"):
+        application.create_app(config.load(environ | {"COPILOT_OUTBOUND_ALLOW": "10.0.0.0/8, every*where"}), web=False)
+
+
 def test_an_address_from_the_settings_opens_its_own_port_only(far: FarEnd) -> None:
     assert outbound.request("GET", f"{far.url}/orders", purpose="test", allow=far.url).status == 200
     with pytest.raises(outbound.NotSent):
@@ -271,6 +278,30 @@ def test_tls_is_checked_against_the_name(monkeypatch: pytest.MonkeyPatch, far: F
     with pytest.raises(outbound.NotSent, match="could not be reached"):  # it speaks no TLS
         outbound.request("GET", f"https://shop.example:{port(far.url)}/", purpose="test", timeout=5)
     assert far.seen == []
+
+
+SPEAKS_HTTP = {"urllib.request", "urllib3", "http.client", "httpx", "httpx2", "httpcore2", "requests", "aiohttp", "slack_sdk", "openai"}
+DOOR = {"gateway/outbound.py", "gateway/trips.py", "gateway/wire.py"}
+ELSEWHERE = {
+    "agents/llm.py": {"httpx2", "openai"},  # hands the guarded client to its library; test_agents_llm sees it refuse
+    "client/rest.py": {"httpx2"},  # what other programs import
+    "processes/supervisor.py": {"urllib.request"},  # asks its own children on this machine
+    "processes/checker.py": {"urllib.request"},  # asks the sample shop on this machine
+}
+
+
+def test_there_is_no_second_door() -> None:
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "copilot").rglob("*.py")):
+        name = str(path.relative_to(ROOT / "copilot"))
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            if used := {wanted for wanted in SPEAKS_HTTP for each in names if each == wanted or each.startswith(f"{wanted}.")}:
+                found.setdefault(name, set()).update(used)
+    inside = {name: used for name, used in found.items() if name not in DOOR and not name.startswith("demo/")}
+    assert inside == ELSEWHERE
 
 
 # ---- the record

@@ -108,7 +108,11 @@ def _write(calls: list[Called]) -> None:
     if not calls:
         return
     try:
-        with database.fresh_context(), transaction():
+        context = database.fresh_context()
+    except RuntimeError:  # a command without a database, such as doctor
+        return
+    try:
+        with context, transaction():
             db.session.execute(insert(OutboundCall), [asdict(call) for call in calls])
     except Exception as error:  # noqa: BLE001 - a database that is away costs the record, never the calls
         logger.warning("%d outbound calls were not recorded (%s)", len(calls), type(error).__name__)

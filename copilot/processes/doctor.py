@@ -8,9 +8,7 @@ import shutil
 import socket
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,7 +23,7 @@ from copilot.config import Settings
 from copilot.db import db, now
 from copilot.errors import CopilotError
 from copilot.gate import policy, tools
-from copilot.gateway import addresses, limits, sources
+from copilot.gateway import addresses, limits, outbound, sources
 from copilot.models import Heartbeat
 from copilot.processes import migrate, sample, server, supervisor
 
@@ -163,16 +161,14 @@ def _model(settings: Settings) -> str:
     if not (settings.openai_api_key or settings.openai_base_url):
         raise _Wrong("OPENAI_API_KEY is not set.", "Set the key of your model's provider, or OPENAI_BASE_URL to a server without keys.")
     headers = {"Authorization": f"Bearer {settings.openai_api_key}"} if settings.openai_api_key else {}
-    request = urllib.request.Request(f"{base.rstrip('/')}/models", headers=headers)  # noqa: S310 -- the installation's own setting
+    host = urllib.parse.urlsplit(base).hostname
     try:
-        with urllib.request.urlopen(request, timeout=5):  # noqa: S310 -- see above
-            return f"{settings.model} at {urllib.parse.urlsplit(base).hostname}"
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            raise _Wrong("The model's provider refuses the key.", "Correct OPENAI_API_KEY.") from error
-        return f"{settings.model} at {urllib.parse.urlsplit(base).hostname} (it lists no models)"
-    except (urllib.error.URLError, OSError, ValueError) as error:
+        answer = outbound.request("GET", f"{base.rstrip('/')}/models", headers=headers, purpose="model", timeout=5, allow=base)
+    except (outbound.NotSent, outbound.Broken, ValueError) as error:
         raise _Wrong("The model's provider cannot be reached.", "Check OPENAI_BASE_URL and the network.") from error
+    if answer.status in (401, 403):
+        raise _Wrong("The model's provider refuses the key.", "Correct OPENAI_API_KEY.")
+    return f"{settings.model} at {host}" + ("" if answer.status == 200 else " (it lists no models)")
 
 
 def _slack(settings: Settings) -> str:
