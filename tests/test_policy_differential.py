@@ -149,7 +149,7 @@ def article_full(r: Request) -> Ids:
     found = set()
     if r["used"].get("writes-per-session", 0) + 1 > 5:
         found.add("writes-per-session")
-    if r["currency"] == "USD" and r["used"].get("credits-per-customer-day", 0) + r["amount"] > 200_00:
+    if r["tool"] == "send_gift_card" and r["currency"] == "USD" and r["used"].get("credits-per-customer-day", 0) + r["amount"] > 200_00:
         found.add("credits-per-customer-day")
     return found
 

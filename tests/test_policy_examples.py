@@ -76,6 +76,14 @@ def test_a_case_whose_arguments_do_not_fit_is_refused_by_the_schema() -> None:
     assert (outcome.ok, outcome.got, outcome.rule) == (False, "refused", "schema")
 
 
+def test_a_budget_for_a_tool_that_does_not_exist_is_reported() -> None:
+    files = dict(policy.load(SETS["sample"], TOOLS).files)
+    files["budgets.toml"] = files["budgets.toml"].replace('"issue_refund"', '"isue_refund"')
+    report = cases.run(policy.from_files(files, TOOLS), TOOLS)
+    assert report.absent == ("budget refunds-per-customer-day: there is no tool called isue_refund; did you mean issue_refund?",)
+    assert not report.ok
+
+
 def _check(*words: str) -> tuple[int, str]:
     done = CliRunner().invoke(cli.main, ["policy", "check", *words])
     return done.exit_code, done.output

@@ -14,15 +14,14 @@ expects "may decide" or "may not decide". A tool that is not installed gives its
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from copilot.errors import BadInput
-from copilot.gate import budgets, check, glyphs, schema, vocabulary
+from copilot.gate import budgets, check, glyphs, proofread, schema, vocabulary
 from copilot.gate.check import Allowed, Input, NeedsApproval, Refused, Verdict
 from copilot.gate.policy import Policies
 from copilot.toolkit import Tool
@@ -75,15 +74,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All outcomes, and the policies that decided nothing in any case."""
+    """All outcomes, the policies that decided nothing in any case, and a sentence for each tool of a budget that is not installed."""
 
     outcomes: tuple[Outcome, ...]
     unreached: tuple[str, ...]
+    absent: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether every case got what it expects."""
-        return all(outcome.ok for outcome in self.outcomes)
+        """Whether every case got what it expects and every budget can apply."""
+        return all(outcome.ok for outcome in self.outcomes) and not self.absent
 
 
 def run(policies: Policies, tools: Iterable[Tool] = ()) -> Report:
@@ -96,7 +96,16 @@ def run(policies: Policies, tools: Iterable[Tool] = ()) -> Report:
         answers = _answers(case, given, arguments, policies)
         reached |= {decided for answer in answers for decided in answer.policies}
         outcomes.append(_person(case, answers[0], policies) if case.role else _verdict(case, given, arguments, answers, policies))
-    return Report(tuple(outcomes), tuple(each.id for each in policies.statements if each.id not in reached))
+    unreached = tuple(each.id for each in policies.statements if each.id not in reached)
+    return Report(tuple(outcomes), unreached, tuple(_absent(policies, installed)))
+
+
+def _absent(policies: Policies, installed: Mapping[str, Tool]) -> Iterator[str]:
+    """A budget for a tool that does not exist limits nothing. It is no mistake at load, where a tool may be gone for a day."""
+    for rule in policies.budget_rules if installed else ():
+        for name in rule.tools:
+            if name not in installed and name != "*":
+                yield f"budget {rule.id}: there is no tool called {name}{proofread.meant(name, installed)}"
 
 
 def read(text: str) -> list[Case]:
@@ -125,8 +134,7 @@ def _case(entry: Mapping[str, Any]) -> Case:
     words = {*vocabulary.FACT, "used", "known"}
     for fact in entry.get("facts", {}):
         if fact not in words:
-            close = difflib.get_close_matches(fact, words, n=1)
-            raise _wrong(f"case “{name}”: there is no fact {fact}" + (f"; did you mean {close[0]}?" if close else ""))
+            raise _wrong(f"case “{name}”: there is no fact {fact}{proofread.meant(fact, words)}")
     return Case(**entry)
 
 

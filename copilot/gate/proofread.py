@@ -150,7 +150,7 @@ def _unknown(path: Path, words: Vocabulary) -> Iterator[str]:
         if _words(path[:length], words) is None:
             before = _words(path[: length - 1], words)
             choices = () if before is None or isinstance(before, Shape) else tuple(before)
-            yield f"there is no {'.'.join(path[:length])}{_meant(path[length - 1], choices)}"
+            yield f"there is no {'.'.join(path[:length])}{meant(path[length - 1], choices)}"
             return
 
 
@@ -164,7 +164,7 @@ def _never_equal(node: Any, words: Vocabulary) -> Iterator[str]:
         literals = other.elements if isinstance(other, pst.Set) else (other,)
         for literal in literals:
             if choices and isinstance(literal, pst.StringLit) and literal.value not in choices:
-                yield f"{'.'.join(path or ())} is never {literal.value!r}{_meant(literal.value, choices)}"
+                yield f"{'.'.join(path or ())} is never {literal.value!r}{meant(literal.value, choices)}"
 
 
 def _choices(path: Path, words: Vocabulary) -> tuple[str, ...]:
@@ -178,11 +178,12 @@ def _no_entity(uid: pst.EntityUid, words: Vocabulary) -> Iterator[str]:
     kind = str(uid.type)
     known = {"Tool": None if words.tools is None else tuple(words.tools), "Role": vocabulary.ROLES, "Action": ACTIONS}
     if kind not in _TYPES:
-        yield f"there is nothing of the kind {kind}{_meant(kind, _TYPES)}"
+        yield f"there is nothing of the kind {kind}{meant(kind, _TYPES)}"
     elif (choices := known.get(kind)) is not None and uid.id not in choices:
-        yield f"there is no {kind.lower()} called {uid.id!r}{_meant(uid.id, choices)}"
+        yield f"there is no {kind.lower()} called {uid.id!r}{meant(uid.id, choices)}"
 
 
-def _meant(word: str, choices: Iterable[str]) -> str:
+def meant(word: str, choices: Iterable[str]) -> str:
+    """“; did you mean …?” with the closest of these, or nothing when none is close."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""

@@ -61,4 +61,5 @@ def _told(found: dict[str, Any]) -> str:
     lines.append(f"{len(found['cases'])} cases, {failed} failed." if found["cases"] else "There are no cases; write some in tests.toml.")
     if found["cases"] and found["unreached"]:
         lines.append(f"No case is decided by: {', '.join(found['unreached'])}.")
+    lines += [f"{sentence[0].upper()}{sentence[1:]}" for sentence in found["absent"]]
     return "\n".join(lines)

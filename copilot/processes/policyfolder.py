@@ -29,6 +29,7 @@ def examine(directory: Path | None) -> dict[str, Any]:
         "tools": len(installed),
         "cases": [asdict(outcome) for outcome in report.outcomes],
         "unreached": list(report.unreached),
+        "absent": list(report.absent),
         "ok": report.ok,
     }
 
