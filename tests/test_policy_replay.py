@@ -18,8 +18,9 @@ from copilot import cli, jobs
 from copilot.autonomy import grants
 from copilot.db import db, transaction
 from copilot.gate import check, history, parallel, policy, tools, vocabulary
-from copilot.gate.replay import Earlier, Lens, Row, judge
+from copilot.gate.replay import Earlier, Lens, judge
 from copilot.gate.replay import replay as over
+from copilot.gate.tally import Row
 from copilot.gateway import reads
 from copilot.models import Grant, ProposalVersion, Verdict
 from tests.support import ROOT, work

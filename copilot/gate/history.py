@@ -18,7 +18,8 @@ from copilot.audit import log
 from copilot.db import db, now, read_again, transaction
 from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, SetupError
 from copilot.gate import budgets, calendar, library, parallel, policy, tools
-from copilot.gate.replay import ENDS, Earlier, Pile, Row, Tally
+from copilot.gate.replay import ENDS, Earlier
+from copilot.gate.tally import Pile, Row, Tally
 from copilot.models import Decision, PolicyVersion, Proposal, ProposalVersion, User
 from copilot.models import Verdict as Recorded
 
@@ -73,7 +74,7 @@ def recorded(since: datetime, until: datetime, *, most: int) -> Iterator[list[Ro
     query = select(*columns).outerjoin(ProposalVersion, mine).where(Recorded.at >= since).order_by(Recorded.at.desc(), Recorded.id.desc())
     at, last = until, ""
     while most > 0:
-        older = or_(Recorded.at < at, and_(Recorded.at == at, Recorded.id < last))
+        older = and_(Recorded.at <= at, or_(Recorded.at < at, Recorded.id < last))  # the first part is what an index can be entered by
         rows = db.session.execute(query.where(older).limit(min(_PAGE, most))).all()
         read_again()
         if not rows:

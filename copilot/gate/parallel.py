@@ -15,8 +15,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from copilot.gate import policy
-from copilot.gate.replay import Earlier, Lens, Row, Tally
+from copilot.gate.replay import Earlier, Lens
 from copilot.gate.replay import replay as over
+from copilot.gate.tally import Row, Tally
 from copilot.toolkit import Tool
 
 

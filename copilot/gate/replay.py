@@ -7,10 +7,9 @@ its answer depends on it, the result is unknown: it is counted apart, and never 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Any
 
 from cedarpy import pst
@@ -20,6 +19,7 @@ from copilot.gate import check, doubt, rules, vocabulary
 from copilot.gate.budgets import BudgetRule
 from copilot.gate.calendar import Calendar
 from copilot.gate.policy import Policies
+from copilot.gate.tally import Pile, Row, Tally
 from copilot.toolkit import Tool
 
 ENDS = ("allowed", "one", "two", "refused")  # from the loosest to the strictest: alone, one person, two people, not at all
@@ -27,25 +27,7 @@ ABOUT = {"propose": "proposals", "edit": "edits", "refresh": "edits", "claim": "
 
 _DEFAULTS: dict[str, Any] = {"String": "", "Long": 0, "Bool": False}
 _OF_THE_CALENDAR = ("hour", "weekday", "business_hours")
-_SAMPLES = 5
 _MOST_BOUNDS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One recorded verdict; `input` and `arguments` are JSON text, the arguments those of the proposal's version."""
-
-    at: datetime
-    stage: str
-    kind: str
-    rule: str
-    count: int
-    policy_hash: str
-    proposal_id: str | None
-    amount_minor: int | None
-    currency: str | None
-    input: str
-    arguments: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +46,19 @@ class Lens:
     tools: tuple[Tool, ...]
     earlier: Mapping[str, Earlier]
     zone: tzinfo
+    _alike: dict[str, frozenset[str]] = field(init=False, default_factory=dict, repr=False, compare=False)
     _asked: dict[tuple[str, str, bool], tuple[str, ...]] = field(init=False, default_factory=dict, repr=False, compare=False)
     _bounds: dict[frozenset[str], tuple[Policies, Policies] | None] = field(init=False, default_factory=dict, repr=False, compare=False)
+
+    def alike(self, policy_hash: str) -> frozenset[str]:
+        """The draft's budgets that count just as they did in the version with this hash; only their limits may differ."""
+        found = self._alike.get(policy_hash)
+        if found is None:
+            earlier = self.earlier.get(policy_hash)
+            old = {} if earlier is None else earlier.rules
+            same = (rule.id for rule in self.policies.budget_rules if rule.id in old and _same_windows(old[rule.id], rule))
+            found = self._alike[policy_hash] = frozenset(same)
+        return found
 
     def asked(self, given: check.Input) -> tuple[str, ...]:
         """The facts that the draft's policies ask about in such a case."""
@@ -101,49 +94,6 @@ class Again:
     why: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class Pile:
-    """Verdicts of one kind: how many, what money they were about by currency, what decided, and a few to look at."""
-
-    count: int = 0
-    money: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    samples: list[str] = field(default_factory=list)
-
-    def add(self, row: Row, reasons: Iterable[str]) -> None:
-        """Put one more on it."""
-        self.count += 1
-        if row.amount_minor is not None and row.currency is not None:
-            self.money[row.currency] += row.amount_minor
-        self.reasons.update(reasons)
-        if row.proposal_id is not None and len(self.samples) < _SAMPLES and row.proposal_id not in self.samples:
-            self.samples.append(row.proposal_id)
-
-    def merge(self, other: Pile) -> None:
-        """Put another pile on it."""
-        self.count += other.count
-        self.money.update(other.money)
-        self.reasons.update(other.reasons)
-        self.samples = list(dict.fromkeys([*self.samples, *other.samples]))[:_SAMPLES]
-
-
-@dataclass(slots=True)
-class Tally:
-    """How a replay went so far: verdicts by what they were about, flips by (about, before, after), unknowns by about."""
-
-    verdicts: Counter[str] = field(default_factory=Counter)
-    flips: dict[tuple[str, str, str], Pile] = field(default_factory=dict)
-    unknown: dict[str, Pile] = field(default_factory=dict)
-
-    def merge(self, other: Tally) -> None:
-        """Add another part of the same replay."""
-        self.verdicts.update(other.verdicts)
-        for key, pile in other.flips.items():
-            self.flips.setdefault(key, Pile()).merge(pile)
-        for about, pile in other.unknown.items():
-            self.unknown.setdefault(about, Pile()).merge(pile)
-
-
 def replay(rows: Iterable[Row], lens: Lens) -> Tally:
     """Judge every row again and count what would have gone otherwise."""
     tally = Tally()
@@ -169,8 +119,9 @@ def judge(row: Row, lens: Lens) -> Again:
         earlier = lens.earlier.get(row.policy_hash)
         if _stopped_by_a_reservation(row, given, earlier):
             return _reserved_again(row, before, earlier, lens)
-        unknown = frozenset(name for name in lens.asked(given) if not _known(name, given, arguments, earlier, lens))
-        charges, open_rules = _charges(given, earlier, lens)
+        alike = lens.alike(row.policy_hash)
+        unknown = frozenset(name for name in lens.asked(given) if not _known(name, given, arguments, alike, lens))
+        charges, open_rules = _charges(given, alike, lens)
         given = replace(given, context=_completed(given, row, earlier, lens), charges=charges)
     except (ValueError, TypeError, KeyError, AttributeError):
         return Again(before, None, why=("what was asked then cannot be read any more",))
@@ -207,28 +158,24 @@ def _stopped_by_a_reservation(row: Row, given: check.Input, earlier: Earlier | N
 def _reserved_again(row: Row, before: str, earlier: Earlier | None, lens: Lens) -> Again:
     old = earlier.rules[row.rule] if earlier is not None else None
     new = next((rule for rule in lens.policies.budget_rules if rule.id == row.rule), None)
-    if old is not None and new is not None and _same_windows(old, new) and old.limit >= new.limit:
+    if old is not None and new is not None and row.rule in lens.alike(row.policy_hash) and old.limit >= new.limit:
         return Again(before, before)
     return Again(before, None, why=(f"what was left then of: {old.sentence}" if old else "what was left of a budget",))
 
 
-def _known(name: str, given: check.Input, arguments: Any, earlier: Earlier | None, lens: Lens) -> bool:
+def _known(name: str, given: check.Input, arguments: Any, alike: frozenset[str], lens: Lens) -> bool:
     """Whether this fact's value, or that it was missing, is on record."""
     group, _, rest = name.partition(".")
     if group in vocabulary.FACT:
         return name in given.facts_known or group in _OF_THE_CALENDAR
     if not rest:  # `context has args` asks nothing about this call
         return True
-    if group != "used":
-        return rest.partition(".")[0] != given.tool or (arguments is not None if group == "args" else name in given.facts_known)
-    new = next((rule for rule in lens.policies.budget_rules if rule.id == rest), None)
-    old = earlier.rules.get(rest) if earlier is not None else None
-    if new is None or not new.concerns(given.tool, given.effect):
-        return True
-    return old is not None and _same_windows(old, new)
+    if group == "used":
+        return rest in alike or not any(rule.id == rest and rule.concerns(given.tool, given.effect) for rule in lens.policies.budget_rules)
+    return rest.partition(".")[0] != given.tool or (arguments is not None if group == "args" else name in given.facts_known)
 
 
-def _charges(given: check.Input, earlier: Earlier | None, lens: Lens) -> tuple[tuple[dict[str, Any], ...], list[BudgetRule]]:
+def _charges(given: check.Input, alike: frozenset[str], lens: Lens) -> tuple[tuple[dict[str, Any], ...], list[BudgetRule]]:
     """What it drew on budgets that still count the same, and the draft's budgets of which nobody knows how full they were.
 
     Inside a claim the reservation was exact and no draw is recorded, but how full each window was is.
@@ -238,8 +185,7 @@ def _charges(given: check.Input, earlier: Earlier | None, lens: Lens) -> tuple[t
     for rule in lens.policies.budget_rules:
         if rule.measure or not rule.concerns(given.tool, given.effect):
             continue
-        old = earlier.rules.get(rule.id) if earlier is not None else None
-        if old is not None and _same_windows(old, rule):
+        if rule.id in alike:
             full = context.get("used", {}).get(rule.id)
             if rule.id in recorded:
                 kept.append(recorded[rule.id])
