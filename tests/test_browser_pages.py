@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from copilot.db import db, transaction
-from copilot.gate import switches
+from copilot.gate import changes, library, policy, switches
 from copilot.models import Proposal
 from copilot.notify import outbox
 from tests.support import work
@@ -44,6 +44,10 @@ def busy(app: Flask, agent: str, people: People) -> list[str]:
         db.session.get_one(Proposal, unknown).state = "OUTCOME_UNKNOWN"
         db.session.get_one(Proposal, held).state = "HELD"
         switches.throw("tool:pay_capped", by=people.bo, reason="The purse is being counted")
+        library.adopt(policy.current())
+        files = {**policy.current().files, "more.cedar": '@id("more") @sentence("No more.") forbid (principal, action, resource);'}
+        draft = library.draft(files, by=people.dee, comment="Stricter <b>now</b>").id
+        changes.ask("scopes", agent, {"before": ["pay_key:write"], "scopes": ["*:read", "pay_key:write"]}, by=people.dee, reason="It reads")
         outbox.add("outcome_unknown", subject=unknown, dedupe="one", fields={"tool": "pay_key", "reason": "No answer in time."})
     work.reject(rejected, people.eli)
     work.edit(plain, people.eli, save_only=True, amount_minor=900)
@@ -51,7 +55,18 @@ def busy(app: Flask, agent: str, people: People) -> list[str]:
     work.sequence()
     cards = [f"/proposals/{proposal}" for proposal in (plain, hostile, unknown, rejected)]
     lists = ["/", "/?view=all", "/tickets", f"/tickets/{ticket}", "/tickets/new", "/outcomes", "/escalations", "/actions", "/record"]
-    return [*lists, *cards, f"{cards[0]}/edit", f"{cards[1]}/edit", "/notifications", "/people", "/settings", "/nowhere"]
+    gate = [
+        "/policies",
+        "/policies/new",
+        f"/policies/{draft}",
+        "/changes",
+        "/agents",
+        f"/agents/{agent}",
+        "/tools",
+        "/tools/pay_key",
+        "/budgets",
+    ]
+    return [*lists, *cards, f"{cards[0]}/edit", f"{cards[1]}/edit", *gate, "/notifications", "/people", "/settings", "/nowhere"]
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1024, "dark"), (390, "light"), (390, "dark")])
