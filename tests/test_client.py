@@ -306,3 +306,12 @@ def test_what_the_gate_denies_says_by_which_rule(url: str, secret: str) -> None:
 def test_every_other_end_is_an_exception_of_its_own(state: str, expected: type[NotDone], words: str) -> None:
     with Client("http://127.0.0.1:9", token="t") as nobody, pytest.raises(expected, match=words):
         wait_for(nobody, {"id": "p", "state": state, "tool": "pay", "url": "http://x", "outcome": {"message": "No."}})
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_waiting_outlasts_a_restart_of_the_server() -> None:
+    with misbehaving() as (url, plan), Client(url, token="t", retries=0) as one:
+        plan.script = [503, "reset", 502, 404]
+        with pytest.raises(ApiError) as caught:
+            wait_for(one, {"id": "p", "state": "PENDING", "tool": "pay", "url": "http://x"}, wait=60)
+    assert (caught.value.status, len(plan.asked)) == (404, 4)

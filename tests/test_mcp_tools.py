@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from copilot import jobs
-from copilot.db import transaction
+from copilot import app as application
+from copilot import config, jobs
+from copilot.db import db, transaction
 from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused, SetupError, Unavailable
 from copilot.gate import tools
 from copilot.gateway import mcpcalls, mcppins, mcptools, reads
@@ -118,7 +120,7 @@ def test_only_listed_tools_exist_with_what_the_server_says_about_them(app: Flask
     assert made["add_note"].source == "mcp:far"
     assert made["add_note"].target is not None
     assert made["add_note"].target({"ticket": "T-9", "text": ""}) == "ticket:T-9"
-    assert [pin.tool for pin in mcptools.pins()] == ["add_note", "echo"]
+    assert [pin.tool for pin in mcppins.pins()] == ["add_note", "echo"]
     assert work.kinds("add_note") == ["tool.pinned"]
 
 
@@ -240,18 +242,18 @@ def test_a_changed_definition_suspends_the_tool_until_an_admin_accepts_what_they
     assert mcptools.suspended("echo") is None
     assert mcptools.suspended("pay_key") is None
     assert say(scribe) == {"text": "hello"}
-    pin = next(pin for pin in mcptools.pins() if pin.tool == "add_note")
+    pin = next(pin for pin in mcppins.pins() if pin.tool == "add_note")
     assert pin.seen is not None
     assert pin.seen["description"] == CHANGED["description"]
     assert pin.definition["description"] == NOTE["description"]
     seen = pin.seen_hash or ""
 
     with pytest.raises(NotEntitled), transaction():
-        mcptools.accept("add_note", by=people.bo, seen_hash=seen)
+        mcppins.accept("add_note", by=people.bo, seen_hash=seen)
     with pytest.raises(Conflict), transaction():
-        mcptools.accept("add_note", by=people.dee, seen_hash="0" * 64)
+        mcppins.accept("add_note", by=people.dee, seen_hash="0" * 64)
     with transaction():
-        mcptools.accept("add_note", by=people.dee, seen_hash=seen)
+        mcppins.accept("add_note", by=people.dee, seen_hash=seen)
     assert "restarted" in (mcptools.suspended("add_note") or "")
     assert install(far)["add_note"].description == CHANGED["description"]
     assert mcptools.suspended("add_note") is None
@@ -284,10 +286,10 @@ def test_a_tool_that_comes_back_as_it_was_stays_suspended_until_somebody_looked(
         expire()
         mcptools.look_again()
     assert mcptools.suspended("add_note") is not None
-    pin = next(pin for pin in mcptools.pins() if pin.tool == "add_note")
+    pin = next(pin for pin in mcppins.pins() if pin.tool == "add_note")
     assert pin.seen_hash == pin.hash
     with transaction():
-        mcptools.accept("add_note", by=people.dee, seen_hash=pin.hash)
+        mcppins.accept("add_note", by=people.dee, seen_hash=pin.hash)
     assert mcptools.suspended("add_note") is None
 
 
@@ -297,9 +299,9 @@ def test_a_tool_that_is_gone_or_deceives_cannot_be_accepted(far: FarEnd, people:
         far.plan(*offered)
         expire()
         mcptools.look_again()
-        pin = next(pin for pin in mcptools.pins() if pin.tool == "add_note")
+        pin = next(pin for pin in mcppins.pins() if pin.tool == "add_note")
         with pytest.raises(BadInput, match=words), transaction():
-            mcptools.accept("add_note", by=people.dee, seen_hash=pin.seen_hash or "")
+            mcppins.accept("add_note", by=people.dee, seen_hash=pin.seen_hash or "")
 
 
 def test_a_description_that_hides_something_is_never_pinned(app: Flask, far: FarEnd) -> None:
@@ -440,6 +442,58 @@ def test_the_list_is_fetched_again_when_it_is_old_or_the_server_says_so(far: Far
     expire()
     say(scribe)
     assert listed() == before + 4
+
+
+def test_the_tools_file_names_a_server_and_its_tools_are_there_when_copilot_starts(environ: dict[str, str], far: FarEnd) -> None:
+    entry = far.entry()
+    lines = ["[[mcp]]", 'name = "far"', f"command = {json.dumps(entry['command'])}"]
+    for tool in entry["tool"]:
+        lines += ["[[mcp.tool]]", *(f"{key} = {json.dumps(value)}" for key, value in tool.items())]
+    (far.folder / "tools.toml").write_text("\n".join(lines))
+    made = application.create_app(config.load(environ | {"COPILOT_TOOLS_FILE": str(far.folder / "tools.toml")}))
+    with made.app_context():
+        try:
+            assert tools.current().get("add_note").source == "mcp:far"
+            assert {pin.tool for pin in mcppins.pins()} == {"add_note", "echo"}
+        finally:
+            db.session.remove()
+            db.engine.dispose()
+
+
+FORKING = """
+import os, sys
+from copilot.gateway import mcpstdio
+
+server = mcpstdio.Stdio("far", [sys.executable, sys.argv[1], sys.argv[2]], dict, changed=lambda: None)
+assert server.ask("tools/list", {}, seconds=20)["tools"]
+child = os.fork()
+if child == 0:
+    ok = bool(server.ask("tools/list", {}, seconds=20)["tools"])
+    server.close()
+    os._exit(0 if ok else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert server.ask("tools/list", {}, seconds=20)["tools"]
+server.close()
+"""
+
+
+def test_a_forked_process_starts_a_server_of_its_own(far: FarEnd) -> None:
+    words = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING, str(FAR_END), str(far.folder)]
+    subprocess.run(words, check=True, timeout=90, cwd=ROOT)
+    assert len(far.lines("starts")) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its killed parent")
+def test_a_server_ends_with_the_process_that_started_it(far: FarEnd) -> None:
+    script = FORKING.partition("child = ")[0] + "print(server._life._child.pid, flush=True); os.kill(os.getpid(), 9)"
+    words = [sys.executable, "-c", script, str(FAR_END), str(far.folder)]
+    pid = int(subprocess.run(words, check=False, timeout=90, cwd=ROOT, capture_output=True, text=True).stdout)
+    workers.until(lambda: not Path(f"/proc/{pid}").exists() or "Z (" in _state(pid))
+
+
+def _state(pid: int) -> str:
+    status = Path(f"/proc/{pid}/status")
+    return status.read_text() if status.exists() else "Z ("
 
 
 def test_without_tables_there_are_no_tools_yet(app: Flask, far: FarEnd, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, cast
 
-from copilot.client.rest import Client, Json
+from copilot.client.rest import ApiError, Client, Json
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,6 +25,7 @@ DAY = 86_400.0
 _OPEN = frozenset({"PENDING", "APPROVED", "EXECUTING", "HELD"})
 _LONGEST_WAIT = 30  # seconds one request may wait for the next change
 _PAUSE = 0.5  # seconds between two requests when the server could not let us wait
+_AWAY = frozenset({0, 429, 502, 503, 504})  # what a server says, or does not, while it is restarted; the proposal is safe meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,13 @@ def wait_for(client: Client, proposal: Json | str, *, wait: float = DAY) -> Done
     current = client.proposal(proposal) if isinstance(proposal, str) else proposal
     while current["state"] in _OPEN and (left := until - time.monotonic()) > 0:
         asked = time.monotonic()
-        current = client.proposal(current["id"], wait=max(1, min(_LONGEST_WAIT, round(left))))
+        try:
+            current = client.proposal(current["id"], wait=max(1, min(_LONGEST_WAIT, round(left))))
+        except ApiError as error:
+            if error.status not in _AWAY:
+                raise
         if current["state"] in _OPEN and time.monotonic() - asked < _PAUSE:
-            time.sleep(min(_PAUSE, left))  # as many wait already as the server lets
+            time.sleep(min(_PAUSE, left))  # as many wait already as the server lets, or it is being started again
     return _ended(client, current)
 
 

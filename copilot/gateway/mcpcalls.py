@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from copilot.gateway.mcpwire import Lost, Said, Wire
+from copilot.gateway import plainschema
+from copilot.gateway.mcpwire import TEXT, Lost, Said, Wire
 from copilot.toolkit import Arguments, Call, ToolError, ToolRefused
 
 FRESH = 60.0  # seconds for which a list of tools counts as the server's present one
 
 _MOST_PAGES = 20
-_MOST_TEXT = 2_000  # characters of a refusal that are passed on
 
 Offered = Mapping[str, Mapping[str, Any]]
 
@@ -77,10 +77,10 @@ class Server:
             raise ToolError(f"The server {self.name} gave no answer: {error}.", happened=happened) from error
         except Said as error:
             if error.ran:
-                raise ToolError(f"The server {self.name} answered with an error: {str(error)[:_MOST_TEXT]}") from error
-            raise ToolRefused(f"The server {self.name} did not take the call: {str(error)[:_MOST_TEXT]}") from error
+                raise ToolError(f"The server {self.name} answered with an error: {error}") from error
+            raise ToolRefused(f"The server {self.name} did not take the call: {error}") from error
         if answer.get("isError") is True:
-            said = _text(answer)[:_MOST_TEXT] or "It gave no reason."
+            said = plainschema.cleaned(_text(answer), TEXT) or "It gave no reason."
             if writes and not harmless_errors:
                 raise ToolError(f"The tool reported an error, and its server does not say whether anything happened: {said}")
             raise ToolRefused(said)

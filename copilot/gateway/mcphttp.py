@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copilot.gateway import mcpwire, outbound
 from copilot.gateway.mcpwire import Lost, Message
 
+_SESSION = re.compile(r"[!-~]{1,256}\Z")
 _NOT_TAKEN = {
     401: "it does not accept our credentials",
     403: "it does not accept our credentials",
@@ -71,7 +73,7 @@ class Http:
         number = next(self._numbers)
         answer = self._post(mcpwire.request(number, method, params), until)
         if method == "initialize":
-            self._session = answer.headers.get("mcp-session-id")
+            self._session = _session(answer)
         for message in _messages(answer):
             if mcpwire.is_answer(message):
                 if message["id"] == number:
@@ -109,6 +111,14 @@ class Http:
                 self._version = None  # some servers say so of a session they forgot; the next call greets anew
             raise Lost(f"it answered with status {answer.status}", sent=answer.status >= 500)
         return answer
+
+
+def _session(answer: outbound.Answer) -> str | None:
+    """The session the server began, if it keeps any; Lost when its name is none that a header can carry back."""
+    given = answer.headers.get("mcp-session-id")
+    if given is not None and not _SESSION.match(given):
+        raise Lost("it began a session with an unusable name", sent=False)
+    return given
 
 
 class _Forgotten(Lost):

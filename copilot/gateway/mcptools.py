@@ -18,6 +18,7 @@ happened. Resources, prompts, sampling, elicitation and roots do not exist here.
 from __future__ import annotations
 
 import atexit
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +26,12 @@ from typing import Any
 from copilot import db as database
 from copilot.db import transaction
 from copilot.errors import BadInput, SetupError
-from copilot.gateway import mcpcalls, mcphttp, mcppins, mcpstdio, mcpwire, patterns, secrets
+from copilot.gateway import mcpcalls, mcphttp, mcppins, mcpstdio, mcpwire, patterns, plainschema, secrets
 from copilot.gateway.mcppins import Definition
-from copilot.models import ToolPin, User
 from copilot.toolkit import Call, Toolbox, ToolDefinitionError, ToolError, ToolRefused
 
 _LIST = 20.0  # seconds to fetch a list when nobody waits for a call
+_ROUND = 60.0
 
 _SERVER = frozenset({"name", "command", "url", "env", "bearer", "headers", "timeout", "tool"})
 _PASSED_ON = frozenset({"effect", "risk", "reversible", "timeout", "window", "concurrency", "max_bytes"})
@@ -79,21 +80,15 @@ def suspended(tool: str) -> str | None:
     return mcppins.suspended(tool, using=_in_use[tool]) if tool in _in_use else None
 
 
-def pins() -> list[ToolPin]:
-    """Every pinned tool by name, for the tools page: `definition` was accepted; `seen`, when there is one, waits for a person."""
-    return mcppins.pins()
-
-
-def accept(tool: str, *, by: User, seen_hash: str) -> None:
-    """Accept the definition an admin has just looked at, in the caller's transaction; it is used from the next start on."""
-    mcppins.accept(tool, by=by, seen_hash=seen_hash)
-
-
 def look_again() -> None:
-    """Ask every server of this process for its tools and remember what changed; one that is down is left alone."""
+    """Ask every server of this process for its tools, for a minute at most, and remember what changed; one that is down is left alone.
+
+    A tool looks by itself before each call; this is for people, who should hear of a change before somebody needs the tool.
+    """
+    until = time.monotonic() + _ROUND
     for server in list(_servers.values()):
         try:
-            offered = server.offered(seconds=_LIST)
+            offered = server.offered(seconds=max(0.0, min(_LIST, until - time.monotonic())))
         except (mcpwire.Lost, mcpwire.Said):
             continue
         for ours, theirs in server.tools.items():
@@ -198,7 +193,7 @@ def _pin(server: mcpcalls.Server, missing: list[_Entry]) -> None:
         ) from error
     for each in missing:
         if each.theirs not in offered:
-            names = ", ".join(sorted(name[:64] for name in offered)[:40]) or "nothing"
+            names = ", ".join(sorted(plainschema.cleaned(name, 64) for name in offered)[:40]) or "nothing"
             raise SetupError(f"The MCP server {server.name} has no tool {each.theirs}; it offers {names}.")
         try:
             with transaction():

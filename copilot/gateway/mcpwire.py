@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
+from copilot.gateway import plainschema
+
 Message = dict[str, Any]
 
 VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")  # newest first; the first is what we ask for
+TEXT = 2_000  # characters of a server's own words that are passed on
 MESSAGE_BYTES = 4_000_000  # a list of many tools with long schemas; results have a limit of their own
 
 LIST_CHANGED = "notifications/tools/list_changed"
@@ -108,7 +111,9 @@ def result(message: Message) -> Message:
     error = message.get("error")
     if isinstance(error, dict):
         code = error.get("code")
-        raise Said(code if isinstance(code, int) else 0, str(error.get("message") or "The server gave no reason."))
+        raise Said(
+            code if isinstance(code, int) else 0, plainschema.cleaned(str(error.get("message") or "The server gave no reason."), TEXT)
+        )
     found = message.get("result")
     if not isinstance(found, dict):
         raise Lost("its answer was no result", sent=True)
