@@ -250,6 +250,17 @@ def test_what_stands_in_an_argument_never_becomes_an_entity_or_a_number_of_cedar
     assert shapes.value(shapes.record(SCHEMA), {**ARGUMENTS, "__entity": "x", "anything": {"__extn": escape}}) == ARGUMENTS
 
 
+def test_a_schema_in_circles_ends_and_odd_names_are_words_too() -> None:
+    part = {"type": "object", "properties": {f"p{n}": {"$ref": "#/$defs/Part"} for n in range(20)} | {"name": {"type": "string"}}}
+    circles = {"type": "object", "properties": {"part": {"$ref": "#/$defs/Part"}, "u": {"anyOf": [{"$ref": "#/$defs/U"}] * 9}}}
+    circles["$defs"] = {"Part": part, "U": {"anyOf": [{"$ref": "#/$defs/U"}] * 9}}
+    assert "part" in shapes.record(circles).fields
+    odd = ("if", "has", 'we"ird', "ünï", "back\\slash", "a b")
+    words = shapes.record({"type": "object", "properties": {name: {"type": "string"} for name in (*odd, "new\nline", "__extn")}})
+    assert set(words.fields) == set(odd)
+    cedarpy.Schema.from_str(vocabulary.Vocabulary(args={"act": words}).text())
+
+
 # -- one evaluator
 
 

@@ -71,53 +71,78 @@ def _decimal(given: Any) -> str:
 
 def record(schema: Mapping[str, Any]) -> Shape:
     """The type of a JSON Schema of an object; what Cedar cannot type (mixed unions, free-form objects) is left out."""
-    found = _shape(schema, schema, depth=0)
+    found = _Reader(schema).shape(schema, 0)
     return found if found is not None and found.kind == "Record" else Shape("Record")
 
 
 _SIMPLE = {"string": "String", "integer": "Long", "boolean": "Bool", "number": "decimal"}
+_DEEPEST, _MOST_NODES = 8, 5_000
 
 
-def _shape(schema: Any, root: Mapping[str, Any], *, depth: int) -> Shape | None:
-    """The Cedar type of a JSON Schema, or None where it has none. Nulls are dropped: a null argument counts as missing."""
-    if not isinstance(schema, Mapping) or depth > 8:
-        return None
-    if "$ref" in schema:
-        return _shape(_resolve(schema["$ref"], root), root, depth=depth + 1)
-    for union in ("anyOf", "oneOf"):
-        if union in schema:
-            parts = [part for part in schema[union] if not (isinstance(part, Mapping) and part.get("type") == "null")]
-            shapes = [_shape(part, root, depth=depth + 1) for part in parts]
-            return shapes[0] if shapes and all(shape == shapes[0] for shape in shapes) else None
-    if "allOf" in schema:
-        return _shape(schema["allOf"][0], root, depth=depth + 1) if len(schema["allOf"]) == 1 else None
-    kinds = schema.get("type")
-    if isinstance(kinds, list):
-        kinds = [kind for kind in kinds if kind != "null"]
-        kinds = kinds[0] if len(kinds) == 1 else None
-    if kinds is None and ("enum" in schema or "const" in schema):
-        return _listed(schema.get("enum", [schema.get("const")]))
-    if kinds in _SIMPLE:
-        return _named(_SIMPLE[kinds], schema)
-    if kinds == "array":
-        item = _shape(schema.get("items"), root, depth=depth + 1)
-        return None if item is None else Shape("Set", item)
-    return _object(schema, root, depth=depth) if kinds == "object" or "properties" in schema else None
+class _Reader:
+    """Reads one schema with its references. A schema that goes in circles, or on for ever, has no type where the patience ends."""
 
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._left = _MOST_NODES
 
-def _object(schema: Mapping[str, Any], root: Mapping[str, Any], *, depth: int) -> Shape | None:
-    if not schema.get("properties"):
-        return None  # free-form, or nothing to speak about
-    required = set(schema.get("required", ()))
-    fields = {}
-    for name, part in schema.get("properties", {}).items():
-        if name.startswith("__") or not name.isprintable():  # Cedar's JSON gives __entity and __extn a meaning
-            continue
-        shape = _shape(part, root, depth=depth + 1)
-        if shape is not None:
-            filled = depth == 0 and "default" in part  # defaults are filled in at the top only
-            fields[name] = (shape, (name in required or filled) and not _nullable(part, root, depth=depth + 1))
-    return Shape("Record", fields=fields)
+    def shape(self, schema: Any, depth: int) -> Shape | None:
+        """The Cedar type, or None where it has none. Nulls are dropped: a null argument counts as missing."""
+        if not isinstance(schema, Mapping) or self._lost(depth):
+            return None
+        if "$ref" in schema:
+            return self.shape(_resolve(schema["$ref"], self._root), depth + 1)
+        for union in ("anyOf", "oneOf"):
+            if union in schema:
+                parts = [part for part in schema[union] if not (isinstance(part, Mapping) and part.get("type") == "null")]
+                shapes = [self.shape(part, depth + 1) for part in parts]
+                return shapes[0] if shapes and all(shape == shapes[0] for shape in shapes) else None
+        if "allOf" in schema:
+            return self.shape(schema["allOf"][0], depth + 1) if len(schema["allOf"]) == 1 else None
+        kinds = schema.get("type")
+        if isinstance(kinds, list):
+            kinds = [kind for kind in kinds if kind != "null"]
+            kinds = kinds[0] if len(kinds) == 1 else None
+        if kinds is None and ("enum" in schema or "const" in schema):
+            return _listed(schema.get("enum", [schema.get("const")]))
+        if kinds in _SIMPLE:
+            return _named(_SIMPLE[kinds], schema)
+        if kinds == "array":
+            item = self.shape(schema.get("items"), depth + 1)
+            return None if item is None else Shape("Set", item)
+        return self._object(schema, depth) if kinds == "object" or "properties" in schema else None
+
+    def _object(self, schema: Mapping[str, Any], depth: int) -> Shape | None:
+        if not schema.get("properties"):
+            return None  # free-form, or nothing to speak about
+        required = set(schema.get("required", ()))
+        fields = {}
+        for name, part in schema["properties"].items():
+            if name.startswith("__") or not name.isprintable():  # Cedar's JSON gives __entity and __extn a meaning
+                continue
+            shape = self.shape(part, depth + 1)
+            if shape is not None:
+                filled = depth == 0 and "default" in part  # defaults are filled in at the top only
+                fields[name] = (shape, (name in required or filled) and not self._nullable(part, depth + 1))
+        return Shape("Record", fields=fields)
+
+    def _nullable(self, schema: Any, depth: int) -> bool:
+        if not isinstance(schema, Mapping) or self._lost(depth):
+            return True  # at worst a policy has to ask `has` first
+        if "$ref" in schema and self._nullable(_resolve(schema["$ref"], self._root), depth + 1):
+            return True
+        kinds = schema.get("type")
+        unions = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
+        return (
+            "null" in (kinds if isinstance(kinds, list) else [kinds])
+            or None in schema.get("enum", ())
+            or ("default" in schema and schema["default"] is None)
+            or any(self._nullable(part, depth + 1) for part in unions)
+        )
+
+    def _lost(self, depth: int) -> bool:
+        self._left -= 1
+        return depth > _DEEPEST or self._left < 0
 
 
 def _named(kind: str, schema: Mapping[str, Any]) -> Shape:
@@ -132,22 +157,6 @@ def _listed(values: list[Any]) -> Shape | None:
         return None
     kind = kinds.pop()
     return Shape(kind, choices=tuple(each for each in values if isinstance(each, str)))
-
-
-def _nullable(schema: Any, root: Mapping[str, Any], *, depth: int) -> bool:
-    if not isinstance(schema, Mapping) or depth > 8:
-        return True  # at worst a policy has to ask `has` first
-    if "$ref" in schema and _nullable(_resolve(schema["$ref"], root), root, depth=depth + 1):
-        return True
-    kinds = schema.get("type")
-    listed = kinds if isinstance(kinds, list) else [kinds]
-    unions = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
-    return (
-        "null" in listed
-        or None in schema.get("enum", ())
-        or ("default" in schema and schema["default"] is None)
-        or any(_nullable(part, root, depth=depth + 1) for part in unions)
-    )
 
 
 def _resolve(reference: Any, root: Mapping[str, Any]) -> Any:
