@@ -169,4 +169,4 @@ def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "mcp", None)
     said = CliRunner().invoke(cli.main, ["mcp", "--client-id", "outsider"], env={"COPILOT_CLIENT_SECRET": "x"})
     assert said.exit_code == 1
-    assert "pip install 'copilot[mcp]'" in said.output
+    assert "pip install 'mcp>=2.3'" in said.output

@@ -8,7 +8,7 @@ import click
 
 from copilot.client import Client
 
-_WHAT_IT_NEEDS = "`copilot mcp` needs an extra: install it with  pip install 'copilot[mcp]'"
+_WHAT_IT_NEEDS = "`copilot mcp` needs one more package: install it with  pip install 'mcp>=2.3'"
 
 
 @click.command("mcp")
