@@ -16,6 +16,7 @@ from copilot.db import db, fresh_context, transaction
 from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused
 from copilot.gate import approvals, history, library, policy, switches, tools
 from copilot.models import PolicyVersion
+from copilot.processes import doctor
 from tests.support import ROOT, browser, work
 from tests.support.people import People
 
@@ -379,3 +380,18 @@ def test_who_may_look(adopted: dict[str, str], people: People, client: FlaskClie
         if who in ("ana", "cy"):
             assert browser.post(client, f"/policies/{made}/{act}", {}).status_code == 403
     assert client.get("/policies/polv_none").status_code == (403 if who == "ana" else 404)
+
+
+def test_the_doctor_says_what_is_in_force_and_when_it_cannot_be_read(
+    adopted: dict[str, str], people: People, environ: dict[str, str]
+) -> None:
+    def look() -> doctor.Check:
+        library._loaded = None  # as in a process of its own
+        return next(check for check in doctor.examine(environ) if check.name == "policies in force")
+
+    assert (look().ok, look().said) == (True, "version 1, from the folder")
+    with transaction():
+        row = db.session.get_one(PolicyVersion, library.listed()[0].id)
+        row.files = strict(adopted)
+    assert not look().ok
+    assert "not what was published" in look().said

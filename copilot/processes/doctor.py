@@ -22,7 +22,7 @@ from copilot import config
 from copilot.config import Settings
 from copilot.db import db, now
 from copilot.errors import CopilotError
-from copilot.gate import policy, tools
+from copilot.gate import library, policy, tools
 from copilot.gateway import addresses, limits, outbound, sources
 from copilot.models import Heartbeat
 from copilot.processes import migrate, sample, server, supervisor
@@ -154,6 +154,23 @@ def _policies(settings: Settings) -> str:
     return f"parsed from {settings.policy_dir}" if settings.policy_dir else "the starter set"
 
 
+def _in_force(settings: Settings) -> str:
+    version = library.current_version()
+    if version is None:
+        return "the policy folder; it becomes version 1 at the next start"
+    said = f"version {version.number}, {'from the folder' if version.source == 'files' else 'published on the page'}"
+    if settings.tools_file is not None:
+        return f"{said}; whether it can be read with every tool, the settings page says"
+    tools.install(tools.load(settings.toolkits))
+    policy.install(policy.load(settings.policy_dir, tools.current().all()))
+    problem = library.problem()
+    if problem is not None:
+        raise _Wrong(
+            problem, "Nothing is allowed until then: publish a version that can be read, or mend what it speaks about and start again."
+        )
+    return said
+
+
 def _model(settings: Settings) -> str:
     if not settings.model:
         raise _Wrong("COPILOT_MODEL is not set.", "Name the model that drafts, with OPENAI_API_KEY.")
@@ -245,4 +262,5 @@ _IN_DATABASE: tuple[tuple[str, Callable[[Settings], str]], ...] = (
     ("database owner", _owner),
     ("clocks", _skew),
     ("processes", _beats),
+    ("policies in force", _in_force),
 )

@@ -17,7 +17,22 @@ from copilot.models import Agent, AuditEvent, Decision, Proposal, Run, Ticket, U
 
 bp = Blueprint("record", __name__, url_prefix="/record")
 
-GROUPS = ("ticket", "run", "proposal", "decision", "grant", "switch", "rule", "user", "agent", "session", "signin", "notification")
+GROUPS = (
+    "ticket",
+    "run",
+    "proposal",
+    "decision",
+    "grant",
+    "policy",
+    "change",
+    "switch",
+    "rule",
+    "user",
+    "agent",
+    "session",
+    "signin",
+    "notification",
+)
 _ABOVE = frozenset({"at", "kind", "subject", "event"})  # shown in columns of their own
 _AT_ONCE = 100
 _RELATED = 300
