@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import logging
 import socket
+import ssl
 import stat
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from flask import Flask
 from sqlalchemy import select
 
@@ -272,12 +280,52 @@ def test_a_header_cannot_carry_another(far: FarEnd, name: str, value: str) -> No
     assert far.seen == []
 
 
-def test_tls_is_checked_against_the_name(monkeypatch: pytest.MonkeyPatch, far: FarEnd) -> None:
+@contextmanager
+def speaking_tls(folder: Path, *, name: str) -> Iterator[tuple[int, list[str | None], ssl.SSLContext]]:
+    """A server with a certificate for this name: its port, the names it was greeted by, and a client that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    begun = datetime.now(UTC) - timedelta(days=1)
+    made = x509.CertificateBuilder(subject, subject, key.public_key(), 7, begun, begun + timedelta(days=2))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    public = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256())
+    pem, private = folder / "cert.pem", folder / "key.pem"
+    pem.write_bytes(public.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, private)
+    greeted: list[str | None] = []
+    context.sni_callback = lambda _socket, sni, _context: greeted.append(sni)  # type: ignore[assignment]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError), context.wrap_socket(listening.accept()[0], server_side=True) as wrapped:
+                greeted.append(wrapped.recv(4000).decode().partition("\r\n")[2].partition("\r\n")[0])
+                wrapped.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1], greeted, ssl.create_default_context(cafile=str(pem))
+        thread.join(10)
+
+
+def test_tls_and_host_stay_the_name_although_the_address_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbound, "resolve", lambda host, port: ["127.0.0.1"])
     listed(monkeypatch, "shop.example")
-    with pytest.raises(outbound.NotSent, match="could not be reached"):  # it speaks no TLS
-        outbound.request("GET", f"https://shop.example:{port(far.url)}/", purpose="test", timeout=5)
-    assert far.seen == []
+    with speaking_tls(tmp_path, name="shop.example") as (where, greeted, trusting):
+        monkeypatch.setattr(outbound, "_tls", lambda: trusting)
+        assert outbound.request("GET", f"https://shop.example:{where}/", purpose="test", timeout=10).content == b"ok"
+    assert greeted == ["shop.example", f"Host: shop.example:{where}"]
+
+
+def test_a_certificate_for_another_name_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbound, "resolve", lambda host, port: ["127.0.0.1"])
+    listed(monkeypatch, "shop.example")
+    with speaking_tls(tmp_path, name="other.example") as (where, greeted, trusting):
+        monkeypatch.setattr(outbound, "_tls", lambda: trusting)
+        with pytest.raises(outbound.NotSent, match="could not be reached"):
+            outbound.request("GET", f"https://shop.example:{where}/", purpose="test", timeout=10, headers={"authorization": "Bearer hush"})
+    assert greeted == ["shop.example"], "nothing of the request was sent"
 
 
 SPEAKS_HTTP = {"urllib.request", "urllib3", "http.client", "httpx", "httpx2", "httpcore2", "requests", "aiohttp", "slack_sdk", "openai"}
