@@ -20,7 +20,6 @@ from copilot.db import db, transaction
 from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused, SetupError, Unavailable
 from copilot.gate import tools
 from copilot.gateway import mcpcalls, mcppins, mcptools, reads
-from copilot.models import ToolPin
 from copilot.toolkit import Tool
 from tests.support import ROOT, children, work, workers
 from tests.support import people as staff
@@ -496,8 +495,8 @@ def _state(pid: int) -> str:
     return status.read_text() if status.exists() else "Z ("
 
 
-def test_without_tables_there_are_no_tools_yet(app: Flask, far: FarEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_the_database_is_ready_it_says_what_to_run(app: Flask, far: FarEnd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcppins._pins, "name", "not_there_yet")
-    assert mcptools.load(far.entry(), name="far").tools == {}
+    with pytest.raises(SetupError, match="copilot db upgrade"):
+        mcptools.load(far.entry(), name="far")
     assert far.lines("starts") == []
-    assert ToolPin.__tablename__ == "tool_pins"

@@ -63,11 +63,11 @@ def presentable(found: Definition) -> None:
         raise BadInput("its definition holds hidden or look-alike characters, as text that wants to deceive does")
 
 
-def accepted(tools: Iterable[str]) -> dict[str, Definition] | None:
-    """The accepted definitions of these tools, as far as there are any; None while the database has no tables."""
+def accepted(tools: Iterable[str]) -> dict[str, Definition]:
+    """The accepted definitions of these tools, as far as there are any; SetupError when the database cannot tell."""
     try:
         if not inspect(db.engine).has_table(_pins.name):
-            return None
+            raise SetupError("The database has no place yet for what foreign tools say they do. Run `copilot db upgrade`.")
         rows = db.session.execute(select(_pins.c.tool, _pins.c.definition).where(_pins.c.tool.in_(list(tools)))).all()
         return {row.tool: dict(row.definition) for row in rows}
     except OperationalError as error:

@@ -54,19 +54,16 @@ class _Entry:
 def load(entry: Mapping[str, Any], *, name: str) -> Toolbox:
     """The toolbox of one `[[mcp]]` entry. Accepted definitions are kept in the database, so an application must be there.
 
-    A server whose tools were all seen before is not asked, and may be down. SetupError says what to change. While the
-    database has no tables there are no tools.
+    A server whose tools were all seen before is not asked, and may be down. SetupError says what to change.
     """
     box = _toolbox(name)
     server, entries = _read(entry, name)
     with database.fresh_context():
         known = mcppins.accepted(each.ours for each in entries)
-        if known is None:
-            return box
         missing = [each for each in entries if each.ours not in known]
         if missing:
             _pin(server, missing)
-            known = mcppins.accepted(each.ours for each in entries) or {}
+            known = mcppins.accepted(each.ours for each in entries)
     for each in entries:
         _add(box, server, each, known[each.ours])
     if (before := _servers.pop(name, None)) is not None:
