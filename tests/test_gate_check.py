@@ -128,7 +128,7 @@ def test_a_policy_that_cannot_be_evaluated_is_a_persons_case(tmp_path: Path) -> 
     (tmp_path / "broken.cedar").write_text(
         '@id("permit") @sentence("Yes.") permit (principal, action == Action::"propose", resource);'
         '@id("broken") @sentence("No.") forbid (principal, action == Action::"propose", resource)'
-        " when { context.hour * 9223372036854775807 > 0 };"
+        " when { 9223372036854775807 + context.weekday > 0 };"
     )
     for level in ("suggest", "auto"):
         verdict = judge(ask(), replace(FACTS, level=level), policy.load(tmp_path))

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from copilot.gate import rules
+
 TWO_PEOPLE = "two-people"
 OTHER_THAN_EDITOR = "other-than-editor"
 POLICY_SECOND_PERSON = "policy-second-person"
@@ -42,12 +44,13 @@ _DECIDING_ROLES = frozenset({"operator", "manager", "admin"})
 
 @dataclass(frozen=True, slots=True)
 class Reviewer:
-    """A person as the rule sees them; `policy` says whether the policies let them approve this."""
+    """A person as the rule sees them; `policy` says whether the policies let them approve this, `broken` that they could not say."""
 
     id: str
     role: str
     active: bool
     policy: bool
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ def refusal(reviewer: Reviewer, *, requesters: Collection[str], owner_id: str) -
         return "requester-never-approves", "You asked for this yourself, so somebody else has to decide it."
     if reviewer.id == owner_id:
         return "owner-never-approves", "You own the agent that drafted this, so somebody else has to decide it."
+    if reviewer.broken:
+        return rules.BROKEN, "The rules about who may decide this could not be evaluated, so it can only be rejected until they are mended."
     if not reviewer.policy:
         return "policy-approve", "The policy does not let you decide this action; ask someone it names."
     return None

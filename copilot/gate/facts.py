@@ -182,8 +182,9 @@ def request(snap: Snapshot, tool: Tool, arguments: dict[str, object], *, known: 
 
 def reviewer(user: User, *, tool: Tool, context: dict[str, object], policies: Policies) -> approvals.Reviewer:
     """A person as the approval rule sees them, the policies' opinion included."""
-    answer = check.may_approve(policies, user_id=user.id, role=user.role, tool=tool, context=context)
-    return approvals.Reviewer(user.id, user.role, user.active, answer.allowed)
+    teams = (user.team,) if user.team else ()
+    answer = check.may_approve(policies, user_id=user.id, role=user.role, teams=teams, tool=tool, context=context)
+    return approvals.Reviewer(user.id, user.role, user.active, answer.allowed, answer.broken is not None)
 
 
 def requesters(snap: Snapshot) -> frozenset[str]:

@@ -66,7 +66,7 @@ _POLICY = {
     ),
     BROKEN: RuleText(
         "Where the policies cannot be evaluated, nothing runs by itself.",
-        "Decide it by hand if it cannot wait, and have an engineer look at the policies: the settings page says what is wrong.",
+        "Have an engineer mend the policies; until then people decide what they still can, and reject the rest.",
         _ENGINEER,
     ),
     "two-people-by-default": RuleText(
