@@ -244,6 +244,7 @@ class _Speaker:
         value: Any = self.context
         for name in path:
             value = value.get(name) if isinstance(value, Mapping) else None
+        now = now and path[0] != "known"  # what a tool looked up is for the policies; this agent may not be allowed to read it
         current = phrases.NONE if value is None else f"it is {self._shown(path, value)}"
         return _Wish(path, f"{self.label(path)} {predicate}" + (f" ({current})" if now or value is None else ""))
 

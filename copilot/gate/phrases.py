@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from copilot.gate import vocabulary
+from copilot.gate import glyphs, vocabulary
 
 KNOWN = "were known"
 NONE = "there is none"
@@ -67,10 +67,10 @@ def like(pattern: str, wanted: bool) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a sentence; text in quotation marks and cut short."""
+    """A value in a sentence; text in quotation marks, cut short, and with a mark for each character that nobody can see."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    text = str(value)
+    text = "".join("\ufffd" if glyphs.hidden(character) else character for character in str(value)[:61])
     return f"“{text[:60]}{'…' if len(text) > 60 else ''}”" if isinstance(value, str) else text[:60]
