@@ -23,14 +23,16 @@ from sqlalchemy import select, update
 from copilot import config, jobs
 from copilot import db as database
 from copilot.db import Base, db, new_id, transaction
-from copilot.models import Agent, Notification, Proposal, Run, User
-from copilot.people import accounts, sessions, tokens
+from copilot.gate import changes, history, library, policy
+from copilot.gateway import mcppins
+from copilot.models import Agent, Notification, PolicyVersion, Proposal, Run, ToolPin, User
+from copilot.people import accounts, principals, sessions, tokens
 from tests.support import api, browser, work
 from tests.support import people as staff
 from tests.support.people import PASSWORD, People
 
 # Who comes: nobody; an agent's access token sent to a page; somebody disabled since; an auditor; the operator who asked for it;
-# another operator; a manager; an admin; the admin who owns the agent.
+# another operator; a manager, who asked for every change and drafted every policy that waits; an admin; the admin who owns the agent.
 PAGES = """
 METHOD route                                     nobody agent gone auditor asker operator manager admin owner
 GET  /                                           in     in    in   200     200   200      200     200   200
@@ -39,6 +41,29 @@ POST /theme                                      in     in    in   303     303  
 GET  /events                                     401    401   401  200     200   200      200     200   200
 GET  /actions                                    in     in    in   200     200   200      200     200   200
 POST /actions/<agent_id>/<tool>/level            in     in    in   403     403   403      303     303   303
+GET  /agents                                     in     in    in   200     403   403      200     200   200
+GET  /agents/new                                 in     in    in   403     403   403      403     200   200
+POST /agents/new                                 in     in    in   403     403   403      403     200   200
+GET  /agents/<agent_id>                          in     in    in   200     403   403      200     200   200
+POST /agents/<agent_id>/scopes                   in     in    in   403     403   403      403     303   303
+POST /agents/<agent_id>/narrow                   in     in    in   403     403   403      403     303   303
+POST /agents/<agent_id>/rotate                   in     in    in   403     403   403      403     200   200
+POST /agents/<agent_id>/disable                  in     in    in   403     403   403      403     303   303
+POST /agents/<agent_id>/enable                   in     in    in   403     403   403      403     303   303
+GET  /tools                                      in     in    in   200     403   403      200     200   200
+GET  /tools/<name>                               in     in    in   200     403   403      200     200   200
+POST /tools/<name>/definition                    in     in    in   403     403   403      403     303   303
+GET  /budgets                                    in     in    in   200     200   200      200     200   200
+GET  /changes                                    in     in    in   200     403   403      200     200   200
+POST /changes/<change_id>                        in     in    in   403     403   403      403     303   403
+GET  /policies                                   in     in    in   200     403   403      200     200   200
+GET  /policies/new                               in     in    in   403     403   403      200     200   200
+POST /policies/new                               in     in    in   403     403   403      303     303   303
+GET  /policies/<version_id>                      in     in    in   200     403   403      200     200   200
+POST /policies/<version_id>/replay               in     in    in   403     403   403      303     303   303
+POST /policies/<version_id>/publish              in     in    in   403     403   403      409     303   303
+POST /policies/<version_id>/discard              in     in    in   403     403   403      303     303   303
+POST /policies/<version_id>/roll-back            in     in    in   403     403   403      303     303   303
 GET  /escalations                                in     in    in   200     200   200      200     200   200
 GET  /runs/<run_id>                              in     in    in   200     200   200      200     200   200
 POST /runs/<run_id>/again                        in     in    in   403     303   303      303     303   303
@@ -96,6 +121,8 @@ POST   /api/v1/proposals/<proposal_id>/withdraw   401    401    401  403     200
 POST   /api/v1/tickets                            401    401    401  403     201   201      201     201   201   403   403   401
 POST   /api/v1/tickets/<path:external_id>/messages 401   401    401  403     201   201      201     201   201   403   403   401
 PATCH  /api/v1/tickets/<path:external_id>         401    401    401  403     200   200      200     200   200   403   403   401
+GET    /api/v1/budgets                            401    401    401  200     200   200      200     200   200   200   200   401
+GET    /api/v1/jwks.json                          200    200    200  200     200   200      200     200   200   200   200   200
 GET    /api/v1/actions                            401    401    401  200     200   200      200     200   200   200   200   401
 PUT    /api/v1/actions/<agent>/<tool>/level       401    401    401  403     403   403      200     200   200   403   403   401
 GET    /api/v1/                                   401    401    401  404     404   404      404     404   404   404   404   401
@@ -180,6 +207,57 @@ class Scene:
             )
         return made
 
+    def version(self, *, replayed: bool = False, published: bool = False) -> str:
+        """A draft of the policies by the manager; with a replay where it is to be published, or in force already."""
+        with transaction():
+            files = dict(policy.current().files)
+            name = next(each for each in files if each.endswith(".cedar"))
+            changed = files | {name: f"{files[name]}\n// {next(_numbers)}"}
+            made = library.draft(changed, by=db.session.get_one(User, self.ids["manager"]), comment="a word more").id
+            if replayed:
+                history.ask(made, days=30, by=db.session.get_one(User, self.ids["manager"]))
+        if replayed:
+            history.run(made)
+        if published:
+            with transaction():
+                row = db.session.get_one(PolicyVersion, made)
+                row.state, row.published_at = "published", database.now()
+        return made
+
+    def earlier(self) -> str:
+        """A version that was in force before another."""
+        first = self.version(published=True)
+        self.version(published=True)
+        return first
+
+    def disabled(self) -> str:
+        """An agent that was shut out."""
+        with transaction():
+            principals.disable(self.other)
+        return self.other
+
+    def change(self) -> str:
+        """A wish of the manager's that waits for a second person."""
+        with transaction():
+            for waiting in changes.waiting():
+                waiting.state = "withdrawn"
+            before = db.session.get_one(Agent, self.agent).scopes
+            wish = {"before": before, "scopes": [*before, f"other_{next(_numbers)}:write"]}
+            return changes.ask("scopes", self.agent, wish, by=db.session.get_one(User, self.ids["manager"]), reason="because").id
+
+    def pin(self) -> str:
+        """A foreign tool whose definition changed; its hash."""
+        seen = {"name": "read_account", "description": "Reads.", "inputSchema": {"type": "object"}}
+        hashed = mcppins.fingerprint(seen)
+        with transaction():
+            at = database.now()
+            db.session.merge(
+                ToolPin(
+                    tool="read_account", source="mcp:bank", definition={}, hash="a", accepted_at=at, seen=seen, seen_hash=hashed, seen_at=at
+                )
+            )
+        return hashed
+
     def link(self) -> str:
         """The secret of a one-time link of somebody invited just now."""
         with transaction():
@@ -200,6 +278,9 @@ class Sent:
     form: dict[str, str] | None = None
     json: Any = None
     headers: dict[str, str] = field(default_factory=dict)
+
+
+_WHY = {"note": "because"}
 
 
 def _level(scene: Scene, name: str) -> Sent:
@@ -247,13 +328,55 @@ def _who_signs_in(scene: Scene, who: str) -> Sent:
     return Sent(form={"email": name, "password": PASSWORD})
 
 
+def _agents(scene: Scene, **form: str) -> Sent:
+    """About the agent that nobody's proposals are of; its form says what it had."""
+    row = db.session.get_one(Agent, scene.other)
+    return Sent({"agent_id": row.id}, {"seen": " ".join(row.scopes), **form})
+
+
+def _new_agent() -> dict[str, str]:
+    return {"name": f"desk-{next(_numbers)}", "owner": "bo@example.com", "team": "", "scopes": "pay_key:write", **_WHY}
+
+
+def _narrower(scene: Scene) -> Sent:
+    held = db.session.get_one(Agent, scene.other).scopes
+    return _agents(scene, after=" ".join(held[:-1] if len(held) > 1 else held))
+
+
+def _rotated(scene: Scene) -> Sent:
+    row = db.session.get_one(Agent, scene.other)
+    return Sent({"agent_id": row.id}, {"overlap": "24", "seen": principals.mark(row)})
+
+
+def _drafted() -> dict[str, str]:
+    files = policy.current().files
+    typed = {f"file-{name}": body for name, body in files.items()}
+    name = next(each for each in typed if each.endswith(".cedar"))
+    return typed | {name: f"{typed[name]}\n// {next(_numbers)}", "comment": "a word more"}
+
+
 Maker = Callable[[Scene, str], Sent]
 _PROPOSAL: Maker = lambda scene, who: Sent({"proposal_id": scene.proposal()})  # noqa: E731 - a line of the table
-_WHY = {"note": "because"}
 
 MAKERS: dict[tuple[str, str], Maker] = {
     ("POST", "/theme"): lambda scene, who: Sent(form={"theme": "dark"}),
     ("POST", "/actions/<agent_id>/<tool>/level"): lambda scene, who: _level(scene, "agent_id"),
+    ("POST", "/agents/new"): lambda scene, who: Sent(form=_new_agent()),
+    ("GET", "/agents/<agent_id>"): lambda scene, who: Sent({"agent_id": scene.agent}),
+    ("POST", "/agents/<agent_id>/scopes"): lambda scene, who: _agents(scene, scopes="pay_key:write", **_WHY),
+    ("POST", "/agents/<agent_id>/narrow"): lambda scene, who: _narrower(scene),
+    ("POST", "/agents/<agent_id>/rotate"): lambda scene, who: _rotated(scene),
+    ("POST", "/agents/<agent_id>/disable"): lambda scene, who: _agents(scene),
+    ("POST", "/agents/<agent_id>/enable"): lambda scene, who: Sent({"agent_id": scene.disabled()}, {}),
+    ("GET", "/tools/<name>"): lambda scene, who: Sent({"name": "pay_key"}),
+    ("POST", "/tools/<name>/definition"): lambda scene, who: Sent({"name": "read_account"}, {"seen": scene.pin()}),
+    ("POST", "/changes/<change_id>"): lambda scene, who: Sent({"change_id": scene.change()}, {"answer": "confirm", "note": ""}),
+    ("POST", "/policies/new"): lambda scene, who: Sent(form=_drafted()),
+    ("GET", "/policies/<version_id>"): lambda scene, who: Sent({"version_id": scene.version()}),
+    ("POST", "/policies/<version_id>/replay"): lambda scene, who: Sent({"version_id": scene.version()}, {"days": "30"}),
+    ("POST", "/policies/<version_id>/publish"): lambda scene, who: Sent({"version_id": scene.version(replayed=True)}, _WHY),
+    ("POST", "/policies/<version_id>/discard"): lambda scene, who: Sent({"version_id": scene.version()}, {}),
+    ("POST", "/policies/<version_id>/roll-back"): lambda scene, who: Sent({"version_id": scene.earlier()}, {"comment": "because"}),
     ("GET", "/runs/<run_id>"): lambda scene, who: Sent({"run_id": scene.run()}),
     ("POST", "/runs/<run_id>/again"): lambda scene, who: Sent({"run_id": scene.run()}, {}),
     ("POST", "/runs/<run_id>/solved"): lambda scene, who: Sent({"run_id": scene.run()}, {}),
