@@ -41,6 +41,14 @@ def test_what_is_not_plain_bounded_json_is_refused(arguments: Any) -> None:
         schema.normalise(PAY, arguments)
 
 
+def test_a_long_or_deceiving_value_stays_out_of_the_sentence_about_it() -> None:
+    with pytest.raises(BadInput) as caught:
+        schema.normalise(PAY, {"invoice": "i", "account": "a", "amount_minor": 5, "memo": "\u202e" + "x" * 600, "currency": "E\u200b"})
+    assert caught.value.problems["memo"].endswith("is longer than 500 characters")
+    assert len(caught.value.problems["memo"]) < 200
+    assert "\u200b" not in caught.value.problems["currency"]
+
+
 def _tool(parameters: dict[str, Any]) -> Toolbox:
     box = Toolbox("box")
     box.add("act", lambda **arguments: arguments, description="Act.", effect="write", parameters=parameters)

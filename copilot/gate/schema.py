@@ -12,9 +12,11 @@ from typing import Any
 import jsonschema_rs
 
 from copilot.errors import BadInput, SetupError
+from copilot.gate import glyphs
 from copilot.toolkit import Tool
 
 MAX_BYTES = 64_000
+_LONGEST = 160  # characters of one sentence about a value, which may itself be long
 _MAX_INTEGER = 2**53 - 1  # beyond it RFC 8785 numbers are no longer exact
 
 
@@ -142,7 +144,8 @@ def _sentence(error: Any) -> str:
         return "is required"
     if kind == "AdditionalProperties":
         return f"has unknown fields: {', '.join(error.kind.unexpected)}"
-    return str(error.message)
+    message = "".join("\ufffd" if glyphs.hidden(character) else character for character in str(error.message)[-_LONGEST:])
+    return message if len(message) < _LONGEST else f"…{message}"  # the value stands first, what is wrong with it last
 
 
 def _called(tool: Tool) -> str:
