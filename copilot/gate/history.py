@@ -24,7 +24,7 @@ from copilot.models import Decision, PolicyVersion, Proposal, ProposalVersion, U
 from copilot.models import Verdict as Recorded
 
 DAYS = (30, 90)
-MOST = 200_000  # verdicts in a replay asked for on the page, the newest first, so that it ends within one job's time
+MOST = 100_000  # verdicts in a replay asked for on the page, the newest first, so that it ends within one job's time
 HOW = "The number of decisions that would come in addition or fall away, times the median time from proposal to a person's decision."
 _ENDS = {"allowed": "runs alone", "one": "one person decides", "two": "two people decide", "refused": "is refused"}
 
@@ -97,8 +97,8 @@ def ask(version_id: str, *, days: int, by: User) -> None:
     if days not in DAYS:
         raise BadInput("A replay covers 30 or 90 days.", problems={"days": "choose 30 or 90"})
     version = library.get(version_id)
-    if version.state == "discarded":
-        raise Conflict("This version was discarded; draft it again first.")
+    if version.state != "draft":  # what a published one was published on stays as it is
+        raise Conflict(f"Version {version.number} is {version.state} already; only a draft is replayed.")
     version.replay_state, version.replay = "asked", {"days": days, "asked_by": by.id}
     log.append("policy.replay_asked", version.id, number=version.number, hash=version.hash, days=days, by=by.id)
 

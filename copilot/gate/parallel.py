@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import tzinfo
@@ -65,6 +66,7 @@ def tally(
 
 def _work(pipe: Connection[Any, Any], files: dict[str, str], tools: tuple[Tool, ...], earlier: dict[str, Earlier], zone: tzinfo) -> None:
     """Judge pages until there are no more, then hand the tally over."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends whoever started us, and with it the pipe
     lens = Lens(policy.from_files(files, tools=tools), tools, earlier, zone)
     part = Tally()
     with contextlib.suppress(EOFError, BrokenPipeError):  # whoever started us is gone, and so is the question
