@@ -108,7 +108,7 @@ def _take(
     snap: facts.Snapshot, tool: Tool, arguments: dict[str, Any], request: check.Request, policies: policy.Policies
 ) -> Claim | refusals.NotClaimed | None:
     proposal, now = snap.proposal, snap.now
-    proposal_id, version, automatic = proposal.id, proposal.version, proposal.automatic
+    proposal_id, version = proposal.id, proposal.version
     customer, session = request.target_customer, proposal.session
     charges = facts.charges_of(snap.agent, snap.ticket, tool, request.amount, now, policies, customer=customer, session=session)
     try:
@@ -139,20 +139,25 @@ def _take(
         if over.charge.interval:
             return None  # a rate: it stays approved until there is room
         return refusals.refuse(snap, over.charge.rule, over.charge.sentence, next_step=policies.next_step(over.charge.rule))
-    deadline = now + timedelta(seconds=tool.timeout)
+    return _attempt(snap, moved, tool, arguments)
+
+
+def _attempt(snap: facts.Snapshot, moved: lifecycle.Moved, tool: Tool, arguments: dict[str, Any]) -> Claim:
+    """Begin the attempt that the claim gave the right to."""
+    now = snap.now
     db.session.execute(
         insert(Execution).values(
             id=new_id("exec"),
-            proposal_id=proposal_id,
+            proposal_id=moved.id,
             fence=moved.fence,
             digest=moved.digest,
             state="started",
-            deadline_at=deadline,
+            deadline_at=now + timedelta(seconds=tool.timeout),
             started_at=now,
         )
     )
     return Claim(
-        proposal_id=proposal_id,
+        proposal_id=moved.id,
         fence=moved.fence,
         attempt=moved.attempts,
         tool=tool,
@@ -161,7 +166,7 @@ def _take(
         agent_id=moved.agent_id,
         agent_name=snap.agent.name,
         ticket_id=snap.ticket.external_id if snap.ticket else None,
-        automatic=automatic,
+        automatic=moved.automatic,
         token=tooltoken.mint(snap, tool, arguments, moved.digest),
         expires_at=datetime.now(UTC) + timedelta(seconds=tool.timeout),
     )
