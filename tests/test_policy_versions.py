@@ -15,7 +15,7 @@ from copilot import jobs
 from copilot.db import db, fresh_context, transaction
 from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused
 from copilot.gate import approvals, history, library, policy, switches, tools
-from copilot.models import PolicyVersion
+from copilot.models import PolicyVersion, User
 from copilot.processes import doctor
 from tests.support import ROOT, browser, work
 from tests.support.people import People
@@ -352,6 +352,12 @@ def test_a_version_goes_its_whole_way_on_the_pages(adopted: dict[str, str], agen
     assert "Payments above 10,000.00 are never made here." in page
     assert "&gt; 500" in page
     assert "somebody else has to publish it" in page
+    assert "Nobody else here can" not in page
+    with transaction():
+        db.session.get_one(User, people.ids["dee"]).active = False
+    assert "Nobody else here can" in client.get(address).text
+    with transaction():
+        db.session.get_one(User, people.ids["dee"]).active = True
     assert browser.post(client, f"{address}/replay", {"days": "30"}).status_code == 303
     history.run(made)
     page = client.get(address).text

@@ -210,6 +210,12 @@ def replay_missing(version: PolicyVersion, *, at: datetime) -> str | None:
     return None
 
 
+def publishers(version: PolicyVersion) -> int:
+    """How many people could publish this version if the second-person rule holds."""
+    entitled = select(func.count()).select_from(User).where(User.active, User.role.in_(_MANAGING), User.id != version.author_id)
+    return db.session.scalar(entitled) or 0
+
+
 def get(version_id: str) -> PolicyVersion:
     """One version; NotFound when there is none."""
     version = db.session.get(PolicyVersion, version_id)

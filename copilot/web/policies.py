@@ -201,6 +201,7 @@ def _version(version_id: str, *, problem: tuple[str, str] | None = None, status:
         "about": versions.ABOUT,
         "missing": library.replay_missing(version, at=moment()) if version.state == "draft" else None,
         "own": own,
+        "others": library.publishers(version),
         "outdated": version.state == "draft" and current is not None and current.number > version.number,
         "problem": problem,
         "asking": forms.get("asking") or ReplayForm(formdata=None),
