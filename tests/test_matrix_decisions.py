@@ -29,7 +29,9 @@ from copilot import db as database
 from copilot import jobs
 from copilot.db import db, new_id, transaction
 from copilot.gate import library, policy, switches, tools
-from copilot.models import Agent, Grant, Message, PolicyVersion, Proposal, ProposalVersion, Ticket, User
+from copilot.gateway import breaker, mcptools
+from copilot.models import Agent, Grant, Message, PolicyVersion, Proposal, ProposalVersion, Ticket, ToolPin, User
+from copilot.processes import mcpoffer
 from copilot.toolkit import Call, Tool, ToolError
 from tests.conftest import Clock
 from tests.support import api, browser, work
@@ -73,6 +75,9 @@ budget_gone          denied:purse                denied:purse                no 
 tool_missing         no:tool-missing             no:tool-missing             no    back:tool-missing          back:tool-missing
 tool_changed         back:tool-changed           back:tool-changed           no    back:tool-changed          back:tool-changed
 tool_down            waits                       waits                       no    waits                      waits
+tool_failing         waits                       waits                       no    waits                      waits
+tool_full            waits                       waits                       no    waits                      waits
+tool_suspended       back:tool-suspended         back:tool-suspended         no    back:tool-suspended        back:tool-suspended
 target_moved         back:target-moved           back:target-moved           no    back:target-moved          back:target-moved
 target_gone          back:no-longer-possible     back:no-longer-possible     no    back:no-longer-possible    back:no-longer-possible
 ticket_closed        back:ticket-ended           back:ticket-ended           no    back:ticket-ended          back:ticket-ended
@@ -102,6 +107,7 @@ class World:
     proposal: str = ""
     ticket: str = ""
     shown: str = ""
+    foreign: bool = False
 
     def begin(self, *, tool: str = "pay_key", amount: int = 1_000) -> None:
         """Let the agent propose, and see what a page would show."""
@@ -228,6 +234,9 @@ SITUATIONS: dict[str, Step] = {
     "tool_missing": _remove_tool,
     "tool_changed": lambda w: w.replace(description="Pays twice."),
     "tool_down": lambda w: w.replace(revision=_down),
+    "tool_failing": lambda w: _fail(w),
+    "tool_full": lambda w: _fill(w),
+    "tool_suspended": lambda w: _suspend(w),
     "target_moved": lambda w: w.book.move("c1/main"),
     "target_gone": lambda w: w.book.close("c1/main"),
     "ticket_closed": lambda w: w.set(Ticket, w.ticket, status="closed", updated_at=database.now()),
@@ -240,6 +249,32 @@ BEGIN: dict[str, dict[str, Any]] = {
     "approved_it_before": {"amount": 20_000},
     "budget_gone": {"tool": "pay_capped"},
 }
+
+
+def _fail(world: World) -> None:
+    """Let the tool's breaker open, as after five calls in a row that got no answer."""
+    with transaction():
+        for _ in range(breaker.FAILURES):
+            breaker.record(world.tool, ok=False, now=database.now())
+
+
+def _fill(world: World) -> None:
+    """Let the tool's only slot be taken by a call that is under way."""
+    other = work.propose(world.agent, world.tool)
+    world.set(Proposal, other, state="EXECUTING", lease_until=database.now() + timedelta(minutes=1))
+    world.replace(concurrency=1)
+
+
+def _suspend(world: World) -> None:
+    """Let the tool be a foreign one whose server now says something else about it."""
+    with transaction():
+        at, seen = database.now(), {"name": world.tool, "description": "Pays twice.", "inputSchema": {"type": "object"}}
+        db.session.add(
+            ToolPin(tool=world.tool, source="mcp:bank", definition={}, hash="a", accepted_at=at, seen=seen, seen_hash="b", seen_at=at)
+        )
+    world.foreign = True
+    world.replace(source="mcp:bank")
+    mcptools._in_use[world.tool] = "a"
 
 
 def _forge(world: World) -> None:
@@ -413,7 +448,11 @@ def test_every_way_to_a_decision_ends_as_the_table_says(
         world.tool = BEGIN.get(situation, {}).get("tool", "pay_key")
         world.level("auto")
     world.begin(**BEGIN.get(situation, {}))
-    assert WAYS[way](world, situation) == cell
+    try:
+        assert WAYS[way](world, situation) == cell
+    finally:
+        if world.foreign:
+            mcptools._in_use.pop(world.tool)
 
 
 def test_the_table_covers_every_situation() -> None:
@@ -475,3 +514,45 @@ def test_a_read_call_never_reaches_a_writing_tool(app: Flask, agent: str, book: 
     assert set(counting.tools) >= set(WRITES)
     assert db.session.scalar(select(Proposal.id)) is None
     assert library.problem() is None
+
+
+class _Door:
+    """The client an MCP server speaks through, here without a socket between."""
+
+    def __init__(self, caller: api.Caller) -> None:
+        self.caller = caller
+
+    def tools(self) -> list[dict[str, Any]]:
+        return list(self.caller("GET", "/tools").json["items"])
+
+    def read(self, tool: str, *, arguments: Any, ticket_id: str | None = None) -> Any:
+        return self.caller("POST", f"/tools/{tool}", {"arguments": arguments}).json["result"]
+
+    def propose(self, tool: str, *, arguments: Any, idempotency_key: str, **about: Any) -> Any:
+        body = {"tool": tool, "arguments": arguments, "rationale": about["rationale"]}
+        return self.caller("POST", "/proposals", body, headers={"Idempotency-Key": idempotency_key}).json
+
+    def proposal(self, proposal_id: str, *, wait: int = 0) -> Any:
+        return self.caller("GET", f"/proposals/{proposal_id}").json
+
+
+def test_an_mcp_server_offers_tools_and_no_way_to_decide(app: Flask, agent: str, book: Ledger, guard: list[str]) -> None:
+    door: Any = _Door(api.as_agent(app.test_client(), agent))
+    offered = mcpoffer.offers(door)
+    assert set(offered) == {*counting.tools, "proposal_status", "wait_for_decision", "withdraw"}
+    for tool in WRITES:
+        told = mcpoffer.call(door, offered[tool], work.arguments())
+        assert (told.error, told.data["state"]) == (False, "PENDING"), "calling a write proposes it"
+    assert book.effects() == []
+
+
+def test_the_mcp_servers_code_knows_no_call_that_decides() -> None:
+    root = Path(__file__).resolve().parent.parent / "copilot" / "processes"
+    called = {
+        node.func.attr
+        for path in root.glob("mcp*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert {"propose", "read", "proposal", "withdraw"} <= called
+    assert called & {"decide", "set_level", "create_ticket", "add_message", "set_status"} == set()
