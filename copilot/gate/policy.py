@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import cedarpy
+from cedarpy import pst
 
 from copilot.errors import BadInput, SetupError
 from copilot.gate import folder, rules
@@ -79,6 +80,7 @@ class Policies:
     files: dict[str, str]
     hash: str
     _handles: dict[Any, Any] = field(init=False, default_factory=dict, repr=False, compare=False)
+    _parts: dict[str, Any] = field(init=False, default_factory=dict, repr=False, compare=False)
     _wanted: dict[str, tuple[tuple[tuple[str, ...], bool], ...]] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @property
@@ -117,7 +119,8 @@ class Policies:
     ) -> list[Answer]:
         """Put several questions about the same matter, in their order.
 
-        Each is given the facts that its policies ask for and no others: Cedar spends most of its time on reading facts.
+        Each is put to the policies that speak about it, with the facts that these ask for and no others: Cedar spends most
+        of its time on reading facts, and the rest on policies about something else.
         They were checked against the vocabulary here, and the policies when they were loaded.
         """
         try:
@@ -127,12 +130,21 @@ class Policies:
             return [Answer(False, (), broken=f"a fact does not fit its type: {error}")] * len(actions)
         who = {"type": principal[0], "id": principal[1]}
         what = {"type": "Tool", "id": tool.name}
-        asked = [
-            {"principal": who, "action": {"type": "Action", "id": action}, "resource": what, "context": part}
-            for action, part in zip(actions, given, strict=True)
-        ]
-        results = cedarpy.is_authorized_batch(asked, self.handle, self.entities(principal, tuple(parents), tool))
-        return [self._answer(result) for result in results]
+        entities = self.entities(principal, tuple(parents), tool)
+        answers = []
+        for action, part in zip(actions, given, strict=True):
+            request = {"principal": who, "action": {"type": "Action", "id": action}, "resource": what, "context": part}
+            answers.append(self._answer(cedarpy.is_authorized(request, self._about(action), entities)))
+        return answers
+
+    def _about(self, action: str) -> Any:
+        """The policies that speak about this question, parsed; the others could neither decide it nor go wrong over it."""
+        found = self._parts.get(action)
+        if found is None:
+            whole = self.handle.to_pst().static_policies
+            part = {f"policy{number}": whole[f"policy{number}"] for number, each in enumerate(self.statements) if each.concerns(action)}
+            found = self._parts[action] = cedarpy.PolicySet.from_pst(pst.PolicySet({}, part, ()))
+        return found
 
     def _given(self, action: str, context: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
         wanted = self._wanted.get(action)
