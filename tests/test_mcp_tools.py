@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from copilot.db import db, transaction
 from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused, SetupError, Unavailable
 from copilot.gate import tools
 from copilot.gateway import mcpcalls, mcppins, mcptools, reads
-from copilot.toolkit import Tool
+from copilot.toolkit import Call, Tool, ToolError
 from tests.support import ROOT, children, work, workers
 from tests.support import people as staff
 from tests.support.mcp_far_end import ECHO, NOTE
@@ -38,7 +39,9 @@ class FarEnd:
 
     def plan(self, *offered: dict[str, Any], **more: Any) -> None:
         """Offer these tools from now on, and behave so."""
-        (self.folder / "plan.json").write_text(json.dumps({"tools": list(offered) or [ECHO, NOTE], **more}))
+        new = self.folder / "plan.new"
+        new.write_text(json.dumps({"tools": list(offered) or [ECHO, NOTE], **more}))
+        new.replace(self.folder / "plan.json")  # whole, while the server may be reading
 
     def lines(self, name: str) -> list[str]:
         """The lines of one of its records."""
@@ -345,6 +348,21 @@ def test_a_server_gets_what_the_tools_file_gives_it_and_no_more(app: Flask, far:
     assert "'KEY': 'a-secret'" in seen
     assert "not-yours" not in seen
     assert "SECRET_KEY" not in seen
+
+
+def test_a_secret_the_server_says_back_reaches_nobody(far: FarEnd, scribe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAR_KEY", "a-very-secret-key-4711")
+    install(far, env={"KEY": "env:FAR_KEY"})
+    assert "4711" not in str(say(scribe, "the key is a-very-secret-key-4711"))
+
+
+def test_nothing_is_called_when_the_time_is_over(app: Flask, far: FarEnd) -> None:
+    made = install(far)
+    late = Call(idempotency_key="k", deadline=datetime.now(UTC) - timedelta(seconds=1), agent="scribe")
+    with pytest.raises(ToolError, match="time was over") as caught:
+        made["add_note"].invoke({"ticket": "T-1", "text": "late"}, late)
+    assert caught.value.happened is False
+    assert far.lines("notes") == []
 
 
 SDK_SERVER = '''

@@ -70,8 +70,11 @@ class Server:
         params: dict[str, Any] = {"name": theirs, "arguments": arguments}
         if writes:
             params["_meta"] = {"copilot/idempotency-key": call.idempotency_key, "copilot/token": call.token}
+        left = call.seconds_left(datetime.now(UTC))
+        if left <= 0:  # nobody waits for it any more, and what they were told must stay true
+            raise ToolError(f"The time was over before the server {self.name} could be called.", happened=False if writes else None)
         try:
-            answer = self.wire.ask("tools/call", params, seconds=call.seconds_left(datetime.now(UTC)))
+            answer = self.wire.ask("tools/call", params, seconds=left)
         except Lost as error:
             happened = False if writes and not error.sent else None
             raise ToolError(f"The server {self.name} gave no answer: {error}.", happened=happened) from error

@@ -21,6 +21,7 @@ import atexit
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from copilot import db as database
@@ -229,7 +230,7 @@ def _function(server: mcpcalls.Server, each: _Entry, fingerprint: str, *, struct
 
     def run(*, call: Call, **arguments: Any) -> Any:
         try:
-            offered = server.offered(seconds=float(each.options.get("timeout", 10)))
+            offered = server.offered(seconds=call.seconds_left(datetime.now(UTC)))
         except (mcpwire.Lost, mcpwire.Said) as error:
             happened = False if writes else None  # for a read, that it cannot be asked is no refusal
             raise ToolError(f"The server {server.name} could not be asked: {error}.", happened=happened) from error

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
+from copilot.audit import redaction
 from copilot.gateway import plainschema
 
 Message = dict[str, Any]
@@ -84,9 +85,10 @@ def encoded(message: Mapping[str, Any]) -> bytes:
 
 
 def decoded(line: bytes | str) -> list[Message]:
-    """The messages of one line: usually one, a batch in the older versions, none when it is no JSON-RPC."""
+    """The messages of one line: usually one, a batch in the older versions, none when it is no JSON-RPC. No secret comes back in it."""
+    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
     try:
-        found = json.loads(line)
+        found = json.loads(redaction.without_secrets(text))
     except (ValueError, RecursionError):
         return []
     return [each for each in (found if isinstance(found, list) else [found]) if isinstance(each, dict)]
