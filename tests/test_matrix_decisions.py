@@ -28,7 +28,7 @@ from sqlalchemy import Engine, select, text, update
 from copilot import db as database
 from copilot import jobs
 from copilot.db import db, new_id, transaction
-from copilot.gate import library, policy, switches, tools
+from copilot.gate import policy, switches, tools
 from copilot.gateway import breaker, mcptools
 from copilot.models import Agent, Grant, Message, PolicyVersion, Proposal, ProposalVersion, Ticket, ToolPin, User
 from copilot.processes import mcpoffer
@@ -511,9 +511,7 @@ def test_a_read_call_never_reaches_a_writing_tool(app: Flask, agent: str, book: 
         answer = caller("POST", f"/tools/{tool}", {"arguments": work.arguments()})
         assert (answer.status_code, answer.json["rule"]) == (409, "write-needs-proposal")
     assert book.effects() == []
-    assert set(counting.tools) >= set(WRITES)
     assert db.session.scalar(select(Proposal.id)) is None
-    assert library.problem() is None
 
 
 class _Door:

@@ -12,7 +12,6 @@ import html
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,13 @@ from copilot import db as database
 from copilot import jobs
 from copilot.autonomy import grants
 from copilot.db import db, transaction
+from copilot.demo import tools as shop
 from copilot.errors import CopilotError
 from copilot.gate import cases, changes, check, history, library, policy, rules, switches, tools
-from copilot.gateway import reads, writes
+from copilot.gateway import mcptools, reads, writes
 from copilot.gateway.adapters import Claim
-from copilot.models import Agent, Grant, Proposal, ToolPin, User
-from copilot.people import principals
+from copilot.models import Agent, Grant, ToolPin, User
+from copilot.review import decisions
 from tests import test_matrix_decisions as matrix
 from tests.conftest import Clock
 from tests.support import api, browser, work
@@ -258,8 +258,6 @@ def _suspended(stage: Stage) -> Heard:
                 tool="read_account", source="mcp:bank", definition={}, hash="a", accepted_at=at, seen={"x": 1}, seen_hash="b", seen_at=at
             )
         )
-    from copilot.gateway import mcptools
-
     mcptools._in_use["read_account"] = "a"
     try:
         return read(stage)
@@ -368,8 +366,6 @@ def _later(stage: Stage) -> Heard:
 
 
 def _not_own(stage: Stage) -> Heard:
-    from copilot.review import decisions
-
     proposal_id = work.propose(stage.agent)
     return error(stage, lambda: decisions.withdraw(proposal_id, by_agent="agent_other"))
 
@@ -378,9 +374,7 @@ def _inactive(stage: Stage) -> Heard:
     proposal_id = work.propose(stage.agent)
     with transaction():
         db.session.get_one(User, stage.people.ids["eli"]).active = False
-    return error(
-        stage, lambda: matrix.work.decisions.decide(proposal_id, reviewer=stage.people.eli, verdict="approve", seen=work.seen(proposal_id))
-    )
+    return error(stage, lambda: decisions.decide(proposal_id, reviewer=stage.people.eli, verdict="approve", seen=work.seen(proposal_id)))
 
 
 WALK: dict[str, Callable[[Stage], Heard]] = {
@@ -504,8 +498,6 @@ SETS = {"starter": "copilot/gate/starter", "sample company": "copilot/demo/polic
 
 
 def _shipped(name: str) -> policy.Policies:
-    from copilot.demo import tools as shop
-
     return policy.load(ROOT / SETS[name], shop.shop.tools.values() if name == "sample company" else ())
 
 
@@ -527,8 +519,6 @@ def _verdicts(policies: policy.Policies, installed: dict[str, Any]) -> dict[str,
 
 @pytest.mark.parametrize("name", sorted(SETS))
 def test_the_shipped_sets_say_no_in_plain_words_on_page_and_by_api(stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from copilot.demo import tools as shop
-
     policies = _shipped(name)
     installed = dict(shop.shop.tools) if name == "sample company" else {}
     found = _verdicts(policies, installed)
@@ -577,6 +567,4 @@ def test_arguments_that_do_not_fit_are_named_by_field_on_page_and_by_api(stage: 
     page = client.post(f"/proposals/{proposal_id}/edit", data=typed | {"arg/amount_minor": "0", "reason": "wrong_amount"})
     assert page.status_code == 422
     assert "aria-invalid" in page.text
-    assert principals.find(stage.agent).enabled
-    assert db.session.get(Proposal, proposal_id) is not None
-    assert timedelta(0) == stage.clock.offset
+    assert work.row(proposal_id).version == 1, "nothing was saved"

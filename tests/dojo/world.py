@@ -66,7 +66,7 @@ class World:
                 getattr(self, name),
                 description=tool["description"],
                 parameters=tool["parameters"],
-                effect=effect,  # type: ignore[arg-type]
+                effect=effect,  # type: ignore[arg-type]  # the data's words are read or write
                 **options,
                 **self.hooks(name),
             )
