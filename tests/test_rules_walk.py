@@ -12,6 +12,7 @@ import html
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from copilot.errors import CopilotError
 from copilot.gate import cases, changes, check, history, library, policy, rules, switches, tools
 from copilot.gateway import mcptools, reads, writes
 from copilot.gateway.adapters import Claim
-from copilot.models import Agent, Grant, ToolPin, User
-from copilot.review import decisions
+from copilot.models import Agent, Grant, Ticket, ToolPin, User
+from copilot.review import decisions, proposals
+from copilot.toolkit import Call, Money, Preview, Toolbox
 from tests import test_matrix_decisions as matrix
 from tests.conftest import Clock
 from tests.support import api, browser, work
@@ -568,3 +570,233 @@ def test_arguments_that_do_not_fit_are_named_by_field_on_page_and_by_api(stage: 
     assert page.status_code == 422
     assert "aria-invalid" in page.text
     assert work.row(proposal_id).version == 1, "nothing was saved"
+
+
+# ----- the same for real: a desk whose tools have the shipped sets' names, and every forbidding policy and budget walked into
+
+
+_MONEY: dict[str, Any] = {
+    "effect": "write",
+    "risk": "medium",
+    "idempotency": {"key"},
+    "key_lifetime": 86_400,
+    "amount": lambda a: Money(a["amount_minor"], a["currency"]),
+}
+
+
+def _desk() -> Toolbox:
+    """Tools that do nothing, as the shipped sets call them; a target named `c1/…` is the customer c1's."""
+    box = Toolbox("desk")
+
+    def owned(arguments: dict[str, Any], call: Call) -> Preview:
+        known = {"paid_in": "EUR"} if "order_id" in arguments else {"to_own_address": arguments["recipient_email"] == "c1@example.com"}
+        return Preview(
+            "Do what is asked", customer_id=(arguments.get("order_id") or arguments["customer_id"]).partition("/")[0], known=known
+        )
+
+    def about(arguments: dict[str, Any], call: Call) -> Preview:
+        return Preview("Do what is asked", customer_id=arguments["case"].partition("/")[0])
+
+    @box.tool(**_MONEY, preview=owned, known={"type": "object", "properties": {"paid_in": {"type": "string"}}})
+    def issue_refund(order_id: str, amount_minor: int, currency: str, reason: str = "") -> dict[str, Any]:
+        """Refund an order."""
+        return {}
+
+    @box.tool(**_MONEY, preview=owned, known={"type": "object", "properties": {"to_own_address": {"type": "boolean"}}})
+    def send_gift_card(customer_id: str, recipient_email: str, amount_minor: int, currency: str) -> dict[str, Any]:
+        """Send a gift card."""
+        return {}
+
+    @box.tool(**_MONEY, reversible=True)
+    def hold_amount(case: str, amount_minor: int, currency: str) -> dict[str, Any]:
+        """Hold an amount for a while."""
+        return {}
+
+    @box.tool(effect="write", risk="low", reversible=True, preview=about)
+    def amend_case(case: str, note: str = "") -> dict[str, Any]:
+        """Amend a case."""
+        return {}
+
+    @box.tool(effect="write", risk="high", preview=about)
+    def close_case(case: str) -> dict[str, Any]:
+        """Close a case for good."""
+        return {}
+
+    @box.tool(effect="read", risk="low")
+    def look_up(case: str) -> dict[str, Any]:
+        """Look a case up."""
+        return {}
+
+    return box
+
+
+@dataclass
+class Desk:
+    """A shipped set in force over the desk's tools, and an agent with every scope."""
+
+    stage: Stage
+    agent: str
+    ticket: str
+
+    def propose(self, tool: str, *, ticket: str | None = None, sure: float | None = 0.99, **arguments: Any) -> str:
+        """Let the agent propose; the proposal's id."""
+        draft = proposals.Draft(
+            agent_id=self.agent, tool=tool, arguments=arguments, ticket_id=ticket or self.ticket, confidence=sure, rationale="because"
+        )
+        prepared = proposals.prepare(draft)
+        with transaction():
+            return proposals.propose(prepared).id
+
+    def refund(self, amount: int, currency: str = "EUR", **about: Any) -> str:
+        """Propose a refund."""
+        return self.propose("issue_refund", order_id="c1/1", amount_minor=amount, currency=currency, **about)
+
+    def card(self, amount: int, currency: str = "USD", to: str = "c1@example.com") -> str:
+        """Propose a gift card."""
+        return self.propose("send_gift_card", customer_id="c1", recipient_email=to, amount_minor=amount, currency=currency)
+
+    def done(self, proposal_id: str) -> None:
+        """Have it approved by two people where it needs them, and carried out."""
+        for who in (self.stage.people.ana, self.stage.people.eli):
+            if work.state(proposal_id) == "PENDING":
+                work.approve(proposal_id, who)
+        jobs.execute(proposal_id)
+        assert work.state(proposal_id) == "SUCCEEDED"
+
+    def auto(self, tool: str) -> None:
+        """Put an action on auto."""
+        with transaction():
+            db.session.merge(Grant(agent_id=self.agent, tool=tool, level="auto", percent=100, changed_at=database.now()))
+
+    def other(self) -> str:
+        """Another customer's ticket."""
+        return work.ticket("c2")
+
+
+def _third_refund(desk: Desk) -> str:
+    for _ in range(2):
+        desk.done(desk.refund(100))
+    return desk.refund(100)
+
+
+def _fifth_refund(desk: Desk) -> str:
+    for _ in range(4):
+        desk.done(desk.refund(100))
+    return desk.refund(100)
+
+
+def _sixth_action(desk: Desk) -> str:
+    for _ in range(5):
+        desk.done(desk.propose("amend_case", case="c1/1"))
+    return desk.propose("amend_case", case="c1/1")
+
+
+def _cards(desk: Desk, currency: str) -> str:
+    for _ in range(2):
+        desk.done(desk.card(10_000, currency))
+    return desk.card(100, currency)
+
+
+def _auto(desk: Desk, tool: str, **arguments: Any) -> str:
+    desk.auto(tool)
+    return desk.propose(tool, **arguments)
+
+
+def _closed(desk: Desk) -> str:
+    with transaction():
+        db.session.get_one(Ticket, desk.ticket).status = "closed"
+    return desk.refund(100)
+
+
+def _one_an_hour(desk: Desk) -> str:
+    kept = tuple(
+        dataclasses.replace(each, limit=1) if each.id == "writes-per-agent-hour" else each for each in policy.current().budget_rules
+    )
+    policy.install(dataclasses.replace(policy.current(), budget_rules=kept))
+    desk.done(desk.propose("amend_case", case="c1/1"))
+    return desk.propose("amend_case", case="c1/1")
+
+
+FOR_REAL: dict[tuple[str, str], Callable[[Desk], str]] = {
+    ("starter", "never-across-customers"): lambda d: d.propose("amend_case", case="c1/1", ticket=d.other()),
+    ("starter", "high-risk-two-people"): lambda d: d.propose("close_case", case="c1/1"),
+    ("article", "own-customer-only"): lambda d: d.propose("amend_case", case="c1/1", ticket=d.other()),
+    ("article", "writes-per-session"): _sixth_action,
+    ("article", "credits-per-customer-day"): lambda d: _cards(d, "USD"),
+    ("article", "two-people-above-500-dollars"): lambda d: d.refund(50_001, "USD"),
+    ("article", "irreversible-is-attended"): lambda d: _auto(d, "close_case", case="c1/1"),
+    ("article", "customer-text-and-money-are-attended"): lambda d: _auto(d, "hold_amount", case="c1/1", amount_minor=100, currency="USD"),
+    ("sample company", "never-across-customers"): lambda d: d.refund(100, ticket=d.other()),
+    ("sample company", "no-refund-above-1000"): lambda d: d.refund(100_001),
+    ("sample company", "gift-cards-up-to-100"): lambda d: d.card(10_001),
+    ("sample company", "closed-tickets-rest"): _closed,
+    ("sample company", "two-people-above-500"): lambda d: d.refund(50_001),
+    ("sample company", "third-refund-two-people"): _third_refund,
+    ("sample company", "gift-card-elsewhere-two-people"): lambda d: d.card(100, to="elsewhere@example.com"),
+    ("sample company", "irreversible-is-attended"): lambda d: _auto(d, "close_case", case="c1/1"),
+    ("sample company", "other-currency-is-attended"): lambda d: _auto(d, "issue_refund", order_id="c1/1", amount_minor=100, currency="USD"),
+    ("sample company", "hidden-text-is-attended"): lambda d: _auto(d, "amend_case", case="c1/1", note="p\u0430ypal \u202egnp"),
+    ("sample company", "refunds-per-customer-day"): _fifth_refund,
+    ("sample company", "gift-cards-per-customer-day-usd"): lambda d: _cards(d, "USD"),
+    ("sample company", "gift-cards-per-customer-day-eur"): lambda d: _cards(d, "EUR"),
+    ("sample company", "gift-cards-per-customer-day-gbp"): lambda d: _cards(d, "GBP"),
+    ("sample company", "writes-per-agent-hour"): _one_an_hour,
+}
+
+
+@pytest.fixture
+def desk(stage: Stage, request: pytest.FixtureRequest) -> Desk:
+    """The set of this test's first parameter in force, on a Wednesday morning."""
+    name = request.node.callspec.params["which"]
+    installed = tools.registry([_desk()])
+    tools.install(installed)
+    grants.install(installed.all())
+    policy.install(policy.load(ROOT / SETS[name], installed.all()))
+    wednesday = datetime(2031, 3, 5, 9, 30, tzinfo=UTC)
+    stage.clock.advance(seconds=(wednesday - database.now()).total_seconds())
+    writes_ = tuple(f"{tool.name}:write" for tool in installed.all() if tool.effect == "write")
+    agent_id = staff.add_agent(stage.people.ids["dee"], name="desk", scopes=writes_)
+    return Desk(stage, agent_id, work.ticket("c1"))
+
+
+@pytest.mark.parametrize(("which", "rule"), [pytest.param(*key, id=f"{key[0]}-{key[1]}") for key in FOR_REAL])
+def test_a_shipped_rule_says_no_in_plain_words_when_somebody_walks_into_it(desk: Desk, which: str, rule: str) -> None:
+    heard = stored(desk.stage, FOR_REAL[which, rule](desk))
+    assert heard.rule == rule
+    assert_plain(heard.sentence, rule=rule)
+    assert_plain(heard.next_step, rule=rule)
+    for part in (heard.sentence, heard.rule, heard.next_step):
+        assert part in str(heard.page), f"the page does not say {part!r}"
+
+
+def test_every_forbidding_policy_and_every_budget_of_the_shipped_sets_is_walked_into() -> None:
+    installed = tools.registry([_desk()]).all()
+    elsewhere = {("article", "reads-per-minute"), ("article", "managers-decide-large")}  # in the two tests below
+    for name, place in SETS.items():
+        policies = policy.load(ROOT / place, installed)
+        forbidding = {each.id for each in policies.statements if not each.permits}
+        limiting = {each.id for each in policies.budget_rules if not each.measure}
+        assert {rule for which, rule in (*FOR_REAL, *elsewhere) if which == name} == forbidding | limiting
+
+
+@pytest.mark.parametrize("which", ["article"])
+def test_reads_are_limited_by_region_and_rate(desk: Desk, which: str) -> None:
+    caller = api.as_agent(desk.stage.app.test_client(), desk.agent)
+    with transaction():
+        db.session.get_one(Ticket, desk.ticket).region = "EU"
+    asked = {"arguments": {"case": "c1/1"}, "ticket_id": desk.ticket}
+    assert [caller("POST", "/tools/look_up", asked).status_code for _ in range(10)] == [200] * 10
+    over = problem(caller("POST", "/tools/look_up", asked))
+    abroad = problem(caller("POST", "/tools/look_up", {"arguments": {"case": "c1/1"}, "ticket_id": work.ticket("c1")}))
+    assert (over.rule, abroad.rule) == ("reads-per-minute", "default-deny")
+    for heard in (over, abroad):
+        assert_plain(heard.sentence, rule=heard.rule)
+        assert_plain(heard.next_step, rule=heard.rule)
+
+
+@pytest.mark.parametrize("which", ["article"])
+def test_whom_a_shipped_policy_lets_decide_is_told(desk: Desk, which: str) -> None:
+    heard = decided(desk.stage, desk.refund(200_001, "USD"))
+    assert heard.rule == "policy-approve"
+    assert_plain(heard.sentence)
+    assert heard.next_step in str(heard.page)
