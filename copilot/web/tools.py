@@ -20,7 +20,7 @@ from copilot.gate import tools
 from copilot.gateway import breaker, limits, mcppins, mcptools, outlog
 from copilot.models import Agent, Grant, ToolPin, User
 from copilot.toolkit import Tool
-from copilot.web import access
+from copilot.web import access, problems
 from copilot.web.filters import moment
 
 bp = Blueprint("tools", __name__, url_prefix="/tools")
@@ -75,7 +75,7 @@ def accept(name: str) -> ResponseReturnValue:
         with transaction():
             mcppins.accept(name, by=person.user, seen_hash=form.seen.data)
     except (BadInput, Conflict) as error:
-        return _page(name, problem=(error.title, str(error)), status=error.status)
+        return _page(name, problem=problems.told(error), status=error.status)
     flash(
         "Accepted. Approvals given for the old definition no longer count. The tool works again once Copilot has been restarted.", "success"
     )
