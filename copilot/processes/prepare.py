@@ -1,4 +1,5 @@
 """Makes an installation ready before any process works on it: checks, migrates once, adopts the policies, seeds the sample company.
+
 The supervisor runs this as a task of its own, so that it stays small itself. One JSON object on standard output: `problem`
 with a sentence and exit code 1, or the sample company's credentials.
 """
