@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,12 +19,14 @@ from sqlalchemy import insert, select, update
 
 from copilot import db as database
 from copilot import jobs
+from copilot.agents import intake
 from copilot.db import db, new_id, transaction
 from copilot.errors import SetupError
-from copilot.gate import budgets, policy, windows
+from copilot.gate import budgets, policy, tools, windows
 from copilot.gate.budgets import BudgetRule, Charge
 from copilot.gateway import reserve
-from copilot.models import Agent, AuditEvent, Budget, Proposal, Rate, Reservation, Ticket
+from copilot.models import Agent, AuditEvent, Budget, Proposal, Rate, Reservation, Ticket, Verdict
+from tests.conftest import Clock
 from tests.support import api, browser, invariants, work
 from tests.support.ledger import Ledger
 from tests.support.people import People, add_agent
@@ -130,7 +133,7 @@ def test_two_windows_have_one_key_only_if_they_are_one(seen: list[tuple[str, str
         assert keys.setdefault(charge.key, (per, subject, unit)) == (per, subject, unit)
         assert len(charge.key) <= 256
         assert charge.key.isascii()
-        assert budgets.subject_of(charge.key) in (subject, "")
+        assert budgets.subject_of(charge.key) == subject or re.fullmatch("#[0-9a-f]{64}", budgets.subject_of(charge.key))
         begins, _ = budgets.open_keys(rule, NOON)
         assert charge.key.startswith(begins)
 
@@ -147,14 +150,26 @@ def test_each_call_draws_on_its_own_agent_team_session_and_customer() -> None:
     assert found == {"all": "", "agent": "agent_1", "tool": "pay_key", "customer": "cus_1", "team": "north", "session": "run_1"}
 
 
-def test_leaving_something_out_opens_no_second_window() -> None:
-    """Only a customer may be missing: not every action is about one."""
+@pytest.mark.parametrize("session", ["", None, "agent_1"])
+def test_leaving_something_out_opens_no_second_window(session: str | None) -> None:
+    """What is about nobody shares one window, so every rule applies to every call."""
     by_session, by_team, by_customer = (replace(COUNT, id=per, per=per) for per in ("session", "team", "customer"))
-    found = {
-        charge.rule: budgets.subject_of(charge.key)
-        for charge in _charges(by_session, by_team, by_customer, session="", team=None, customer_id=None)
-    }
-    assert found == {"session": "agent_1", "team": ""}
+    drawn = _charges(by_session, by_team, by_customer, session=session, team=None, customer_id=None)
+    assert {charge.rule: budgets.subject_of(charge.key) for charge in drawn} == {"session": "agent_1", "team": "", "customer": ""}
+
+
+def test_outside_of_any_session_a_rule_about_whole_sessions_counts_by_the_day() -> None:
+    """Where an agent's own id stands for its session, the one window would never end."""
+    whole = replace(COUNT, per="session", seconds=0)
+    (run,), (ticket,) = _charges(whole, session="run_1"), _charges(whole, session="agent_1:tick_1")
+    (early,), (late,), (next_day,) = (
+        _charges(whole, session="agent_1", now=datetime(2026, 3, day, hour, tzinfo=UTC)) for day, hour in ((4, 0), (4, 23), (5, 0))
+    )
+    assert run.ends_at == ticket.ends_at == budgets.NEVER
+    assert (early.key, early.ends_at) == (late.key, datetime(2026, 3, 5, tzinfo=UTC))
+    assert (next_day.key == early.key, next_day.ends_at) == (False, datetime(2026, 3, 6, tzinfo=UTC))
+    assert len({run.key, ticket.key, early.key, next_day.key}) == 4
+    assert _charges(replace(whole, seconds=DAY))[0].key.split(":")[3] == str(DAY), "a rule with a window of its own keeps it"
 
 
 def test_reads_count_only_where_a_rule_names_them() -> None:
@@ -367,6 +382,16 @@ def _install(*rules: BudgetRule) -> None:
     policy.install(replace(policy.current(), budget_rules=rules))
 
 
+def _about_nobody(name: str) -> None:
+    """Let a tool no longer say whose its target is."""
+    present = tools.current()
+    tool = present.by_name[name]
+    assert tool.preview is not None
+    shown = tool.preview
+    silent = replace(tool, preview=lambda arguments, call: replace(shown(arguments, call), customer_id=None))
+    tools.install(tools.Registry({**present.by_name, name: silent}))
+
+
 def _run(agent: str, people: People, **changes: Any) -> str:
     proposal_id = work.propose(agent, **changes)
     if work.state(proposal_id) == "PENDING":
@@ -389,6 +414,62 @@ def test_a_session_and_a_team_have_limits_of_their_own(agent: str, people: Peopl
     with transaction():
         db.session.execute(update(Agent).where(Agent.id == mate).values(team="south"))
     assert _run(mate, people) == "SUCCEEDED"
+    invariants.check(book)
+
+
+@pytest.mark.both_databases
+def test_outside_of_any_ticket_an_agent_has_room_for_a_day_at_a_time(agent: str, people: People, book: Ledger, clock: Clock) -> None:
+    rule = replace(COUNT, id="session", per="session", seconds=0, limit=2)
+    _install(rule)
+    assert [_run(agent, people) for _ in range(3)] == ["SUCCEEDED", "SUCCEEDED", "DENIED"]
+    assert _run(agent, people, ticket_id=work.ticket("c1")) == "SUCCEEDED"
+    clock.advance(days=1)
+    assert [_run(agent, people) for _ in range(3)] == ["SUCCEEDED", "SUCCEEDED", "DENIED"]
+    today, ticket = windows.fullest(rule, now=database.now())  # the day before is over
+    assert (today.used, today.words, today.left) == (2, "today for all this agent does without a ticket", 0)
+    assert (ticket.used, ticket.words, ticket.ends_at) == (1, "in this session", None)
+    assert today.ends_at is not None
+    assert windows.names([today, ticket], rule)[today.subject] == "refund-desk"
+    invariants.check(book)
+
+
+@pytest.mark.both_databases
+def test_naming_no_customer_gets_around_no_customers_limit(agent: str, people: People, book: Ledger) -> None:
+    rule = replace(COUNT, id="customer", per="customer", limit=2)
+    _install(rule)
+    _about_nobody("pay_opaque")
+    assert [_run(agent, people, tool="pay_opaque") for _ in range(3)] == ["SUCCEEDED", "SUCCEEDED", "DENIED"]
+    assert _run(agent, people) == "SUCCEEDED", "a customer's own room is another"
+    nobody, customer = windows.fullest(rule, now=database.now())
+    assert (nobody.used, customer.used) == (2, 1)
+    assert windows.names([nobody, customer], rule) == {"": "Actions about no customer", "c1": "c1"}
+    invariants.check(book)
+
+
+@pytest.mark.both_databases
+def test_a_full_rate_makes_an_action_wait_and_never_ends_it(agent: str, people: People, book: Ledger, clock: Clock) -> None:
+    """It says nothing when something is proposed or looked at anew; the claim waits until there is room."""
+    _install(replace(PACE, rate=1, limit=1))
+    ticket = work.ticket()
+    first, second = (work.propose(agent, ticket_id=ticket) for _ in range(2))
+    work.approve(first, people.ana)
+    jobs.execute(first)
+    third = work.propose(agent, ticket_id=ticket)
+    assert [work.state(each) for each in (first, second, third)] == ["SUCCEEDED", "PENDING", "PENDING"]
+    clock.advance(seconds=5)
+    with transaction():
+        external_id = db.session.get_one(Ticket, ticket).external_id
+        intake.message(external_id, external_id="m-1", author="customer", body="Any news?", source="tests")
+    jobs.refresh(second)
+    assert (work.state(second), work.row(second).version) == ("PENDING", 2)
+    recorded = db.session.scalars(select(Verdict.input).where(Verdict.proposal_id == third)).one()
+    assert recorded["charges"] == [{"rule": "pace", "amount": 1, "used": 1, "rate": True}]
+    work.approve(second, people.ana)
+    jobs.execute(second)
+    assert work.state(second) == "APPROVED"
+    clock.advance(seconds=61)
+    jobs.execute(second)
+    assert work.state(second) == "SUCCEEDED"
     invariants.check(book)
 
 

@@ -185,9 +185,8 @@ def test_money_is_counted_in_its_own_currency_only(tmp_path: Path) -> None:
     assert _charges(euros, tmp_path, amount_minor=None, currency=None) == ()
 
 
-def test_a_rule_for_other_tools_or_per_unknown_customer_does_not_apply(tmp_path: Path) -> None:
+def test_a_rule_for_other_tools_does_not_apply(tmp_path: Path) -> None:
     assert _charges(_budget, tmp_path, tool="pay_lookup") == ()
-    assert _charges(lambda: _budget(per="customer"), tmp_path, customer_id=None) == ()
     assert len(_charges(lambda: _budget(tools=["*"]), tmp_path, tool="anything")) == 1
 
 

@@ -231,7 +231,7 @@ def as_input(r: Request, policies: policy.Policies) -> Input:
         policies.budget_rules, tool=r["tool"], agent_id="a", customer_id="c", amount_minor=r["amount"], currency=r["currency"], now=NOW,
         effect=r["effect"], session="s",
     )  # fmt: skip
-    charges = tuple({"rule": each.rule, "amount": each.amount, "used": used.get(each.rule, 0)} for each in drawn)
+    charges = tuple(check.drawn(each, used.get(each.rule, 0)) for each in drawn)
     shape = (r["tool"], r["effect"], r["risk"], r["reversible"], r["level"])
     return Input("desk", "", *shape, context, charges, (), killed=r["killed"])
 

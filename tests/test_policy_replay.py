@@ -249,6 +249,26 @@ def test_a_reservation_without_room_is_unknown_unless_the_limit_only_fell() -> N
     assert judge(row(stage="claim", charges=()), lens(files=less)).after == "one"
 
 
+RATED = '\n[[budget]]\nid = "pace"\ntools = ["pay_key"]\nper = "agent"\nrate = {0}\nseconds = 60\nsentence = "Slowly, in words."\n'
+
+
+def test_a_rate_decides_no_action_neither_then_nor_now() -> None:
+    """It makes an action wait; only a verdict from before rates were marked shows one that refused."""
+    files = FILES | {"budgets.toml": FILES["budgets.toml"] + RATED.format(5)}
+    then = policy.from_files(files, tools=TOOLS)
+    earlier = {each.hash: Earlier({rule.id: rule for rule in each.budget_rules}, each.calendar) for each in (then, POLICIES)}
+    full = {"rule": "pace", "amount": 1, "used": 5}
+    facts = {"policy_hash": then.hash, "context": {"used": {"per-customer": 3, "pace": 5}}}
+    for rate in (5, 1, 50):
+        drafted = policy.from_files(FILES | {"budgets.toml": FILES["budgets.toml"] + RATED.format(rate)}, tools=TOOLS)
+        look = Lens(drafted, TOOLS, earlier, ZONE)
+        assert judge(row(charges=({**full, "rate": True},), **facts), look).after == "one"
+        assert judge(row(stage="claim", charges=(), **facts), look).after == "one"
+        assert judge(row(), look).after == "one", "nor where nobody knows how full it was"
+    same = Lens(then, TOOLS, earlier, ZONE)
+    assert judge(row(kind="refused", count=0, charges=(full,), **facts), same).after == "refused"
+
+
 def test_two_processes_find_what_one_does() -> None:
     rows = [row(amount_minor=number, context={"amount_minor": number}) for number in range(0, 20_000, 100)]
     pages = [rows[start : start + 30] for start in range(0, len(rows), 30)]

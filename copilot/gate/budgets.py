@@ -190,22 +190,23 @@ def charges(
     """What this call draws on each window and rate that applies, windows first and each sorted by key, so that writers never deadlock.
 
     Windows are aligned to the epoch in UTC: a day's window is the UTC day, or the day in `timezone` where the rule says
-    local. A rule per customer does not apply to a call without one; agents without a team share one, and a call without
-    a session counts as its agent's. A money rule applies to calls in its own currency only, and money in either
-    direction counts: a negative amount makes no room.
+    local. Calls about no customer share one window, and so do agents without a team. A call without a session of its own
+    (none, or just its agent's id) counts as its agent's, by the UTC day where the rule holds for a whole session. A
+    money rule applies to calls in its own currency only, and money in either direction counts: a negative amount makes
+    no room.
     """
-    subjects = {"all": "", "agent": agent_id, "tool": tool, "customer": customer_id, "team": team or "", "session": session or agent_id}
+    session = session or agent_id
+    subjects = {"all": "", "agent": agent_id, "tool": tool, "customer": customer_id or "", "team": team or "", "session": session}
     found = []
     for rule in rules:
-        subject = subjects[rule.per]
-        if not rule.concerns(tool, effect) or subject is None:
+        if not rule.concerns(tool, effect):
             continue
         if rule.currency is not None and (amount_minor is None or currency != rule.currency):
             continue
         amount = 1 if rule.currency is None else abs(amount_minor or 0)
-        start, ends_at = _window(rule, now, timezone)
+        start, ends_at = _today(now) if not rule.seconds and session == agent_id else _window(rule, now, timezone)
         moment = int(now.timestamp() * 1_000_000) if rule.rate else 0
-        key = _prefix(rule, start) + _encoded(subject)
+        key = _prefix(rule, start) + _encoded(subjects[rule.per])
         found.append(Charge(key, rule.id, amount, rule.limit, rule.currency, ends_at, rule.sentence, rule.interval, moment))
     return tuple(sorted(found, key=lambda charge: (charge.interval > 0, charge.key)))
 
@@ -221,6 +222,15 @@ def _window(rule: BudgetRule, now: datetime, timezone: tzinfo) -> tuple[str, dat
         return today.isoformat(), datetime.combine(today + timedelta(days=1), time(), timezone).astimezone(UTC)
     start = int(now.timestamp()) // rule.seconds * rule.seconds
     return str(start), datetime.fromtimestamp(start, UTC) + timedelta(seconds=rule.seconds)
+
+
+def _today(now: datetime) -> tuple[str, datetime]:
+    """The window of a rule about whole sessions for what an agent does outside of any; as a session it would never end.
+
+    Its name begins as that of a whole session, so that both are found together; a session's has no second colon.
+    """
+    day = now.astimezone(UTC).date()
+    return f"0:{day.isoformat()}", datetime.combine(day + timedelta(days=1), time(), UTC)
 
 
 def _prefix(rule: BudgetRule, start: str) -> str:
@@ -240,12 +250,14 @@ def _encoded(subject: str) -> str:
 
 
 def open_keys(rule: BudgetRule, now: datetime, *, timezone: tzinfo = UTC) -> tuple[str, datetime]:
-    """What the keys of a rule's windows that are open now begin with, and when these windows end."""
+    """What the keys of a rule's windows that are open now begin with, and when these windows end.
+
+    For a rule about whole sessions, windows of days that are over begin so too; their own end says so.
+    """
     start, ends_at = _window(rule, now, timezone)
     return _prefix(rule, start), ends_at
 
 
 def subject_of(key: str) -> str:
-    """Whose window a key is, as far as it can still be told; empty where there is one window for all, or it was too long."""
-    last = key.rpartition(":")[2]
-    return "" if last.startswith("#") else unquote(last, errors="replace")
+    """Whose window a key is; empty where it is nobody's in particular, and a hash where the name was too long to keep."""
+    return unquote(key.rpartition(":")[2], errors="replace")

@@ -167,7 +167,7 @@ def _input(case: Case, tool: Tool | None, policies: Policies) -> tuple[Input, Ma
         reversible=tool.reversible if tool else case.reversible,
         level=context["level"],
         context=context,
-        charges=tuple({"rule": each.rule, "amount": each.amount, "used": context["used"].get(each.rule, 0)} for each in drawn),
+        charges=tuple(check.drawn(each, context["used"].get(each.rule, 0)) for each in drawn),
         facts_known=(),
         stopped=stopped,
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from copilot.errors import BadInput
 from copilot.gate import explain, glyphs, identity, rules, schema, vocabulary
+from copilot.gate.budgets import Charge
 from copilot.gate.policy import Answer, Policies, Subject
 from copilot.gate.verdicts import Allowed, Facts, Input, NeedsApproval, Refused, Request, Verdict
 
@@ -45,11 +46,16 @@ def _input(request: Request, facts: Facts, wrong: dict[str, str] | None) -> Inpu
         reversible=tool.reversible,
         level=facts.level,
         context=_context(request, facts),
-        charges=tuple({"rule": charge.rule, "amount": charge.amount, "used": used} for charge, used in charges),
+        charges=tuple(drawn(charge, used) for charge, used in charges),
         facts_known=tuple(sorted([*vocabulary.FACT, *(f"used.{rule}" for rule in facts.used), *_told(request)])),
         stopped=_identity(request, facts) or wrong,
         killed=switched_off(facts.switches, agent_id=facts.agent_id, tool=tool.name),
     )
+
+
+def drawn(charge: Charge, used: int) -> dict[str, Any]:
+    """One charge as an input keeps it; a rate is marked, because it makes an action wait and never refuses it."""
+    return {"rule": charge.rule, "amount": charge.amount, "used": used} | ({"rate": True} if charge.interval else {})
 
 
 def evaluate(given: Input, arguments: Mapping[str, Any] | None, policies: Policies, *, explained: bool = True) -> Verdict:
@@ -187,7 +193,10 @@ def _refusal(answer: Answer, why: _Why) -> Refused | None:
 
 
 def _budget(given: Input, policies: Policies) -> Refused | None:
+    """A full rate refuses a read; an action waits for it when it is approved, so here it says nothing."""
     for charge in given.charges:
+        if given.effect == "write" and charge.get("rate"):  # inputs from before rates were marked are judged as they were then
+            continue
         limit = policies.limit(charge["rule"])
         if limit is not None and charge["used"] + charge["amount"] > limit:
             sentence = next(rule.sentence for rule in policies.budget_rules if rule.id == charge["rule"])

@@ -185,6 +185,8 @@ def _charges(given: check.Input, alike: frozenset[str], lens: Lens) -> tuple[tup
     for rule in lens.policies.budget_rules:
         if rule.measure or not rule.concerns(given.tool, given.effect):
             continue
+        if rule.rate and given.effect == "write" and recorded.get(rule.id, {"rate": True}).get("rate"):
+            continue  # it makes an action wait and decides nothing; an unmarked one is from when it still did
         if rule.id in alike:
             full = context.get("used", {}).get(rule.id)
             if rule.id in recorded:

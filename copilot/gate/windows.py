@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -17,6 +18,8 @@ from copilot.toolkit import Money
 FULLEST = 5  # windows shown of one rule
 
 _SPANS = {60: "this minute", 3_600: "this hour", 86_400: "today", 604_800: "in these seven days"}
+_NOBODY = {"all": "Everybody together", "team": "Agents without a team", "customer": "Actions about no customer", "tool": ""}
+_HASHED = re.compile("#[0-9a-f]{64}")
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _WHOSE = {
     "all": "", "agent": "for this agent", "tool": "for this action", "customer": "for this customer", "team": "for this team",
@@ -79,13 +82,17 @@ def fullest(rule: BudgetRule, *, now: datetime, timezone: tzinfo = UTC, most: in
     if rule.rate:
         moment = int(now.timestamp() * 1_000_000)
         late = select(Rate.key, Rate.tat).where(Rate.rule == rule.id, Rate.key.startswith(prefix, autoescape=True), Rate.tat > moment)
-        rows = [(key, _ahead(tat, moment, rule.interval)) for key, tat in db.session.execute(late.order_by(Rate.tat.desc()).limit(most))]
+        found = db.session.execute(late.order_by(Rate.tat.desc()).limit(most))
+        rows = [(key, _ahead(tat, moment, rule.interval), ends_at) for key, tat in found]
     else:
         held = Budget.spent + Budget.reserved
-        statement = select(Budget.key, held).where(Budget.rule == rule.id, Budget.key.startswith(prefix, autoescape=True), held > 0)
-        rows = [(key, number) for key, number in db.session.execute(statement.order_by(held.desc(), Budget.key).limit(most))]
-    charges = [Charge(key, rule.id, 0, rule.limit, rule.currency, ends_at, rule.sentence, rule.interval) for key, _ in rows]
-    return [_line(rule, charge, number) for charge, (_, number) in zip(charges, rows, strict=True)]
+        open_ = (Budget.rule == rule.id, Budget.key.startswith(prefix, autoescape=True), Budget.ends_at > now, held > 0)
+        statement = select(Budget.key, held, Budget.ends_at).where(*open_).order_by(held.desc(), Budget.key).limit(most)
+        rows = [(key, number, end) for key, number, end in db.session.execute(statement)]
+    return [
+        _line(rule, Charge(key, rule.id, 0, rule.limit, rule.currency, end, rule.sentence, rule.interval), number)
+        for key, number, end in rows
+    ]
 
 
 def names(lines: Iterable[Line], rule: BudgetRule) -> dict[str, str]:
@@ -97,8 +104,10 @@ def names(lines: Iterable[Line], rule: BudgetRule) -> dict[str, str]:
         tickets = select(Ticket.id, Ticket.external_id).where(Ticket.id.in_(ids))
         known |= {row[0]: f"ticket {row[1]}" for row in db.session.execute(tickets)}
         return {subject: _joined(subject, known) for subject in subjects}
-    unnamed = {"all": "Everybody together", "team": "Agents without a team"}.get(rule.per, "One whose name is too long to keep")
-    return {subject: subject or unnamed for subject in subjects}
+    return {
+        subject: "One whose name is too long to keep" if _HASHED.fullmatch(subject) else subject or _NOBODY[rule.per]
+        for subject in subjects
+    }
 
 
 def _joined(subject: str, known: Mapping[str, str]) -> str:
@@ -118,6 +127,7 @@ def spelled(seconds: int) -> str:
 
 
 def _line(rule: BudgetRule, charge: Charge, number: int) -> Line:
+    outside = not rule.seconds and charge.ends_at != budgets.NEVER  # a rule about whole sessions, outside of any
     return Line(
         rule=rule.id,
         sentence=rule.sentence,
@@ -126,8 +136,8 @@ def _line(rule: BudgetRule, charge: Charge, number: int) -> Line:
         takes=charge.amount,
         fits=rule.measure or charge.fits(number),
         currency=charge.currency,
-        span=_span(rule),
-        whose=_WHOSE[rule.per],
+        span="today" if outside else _span(rule),
+        whose="for all this agent does without a ticket" if outside else _WHOSE[rule.per],
         subject=budgets.subject_of(charge.key),
         ends_at=None if rule.rate or charge.ends_at == budgets.NEVER else charge.ends_at,
     )
