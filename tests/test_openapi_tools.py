@@ -14,7 +14,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from copilot import config, jobs
-from copilot.audit import redaction
+from copilot.audit import ownsecrets
 from copilot.db import db, transaction
 from copilot.errors import BadInput, Refused, SetupError, Unavailable
 from copilot.gate import schema, tools
@@ -38,7 +38,7 @@ def far() -> Iterator[FarEnd]:
 def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environ = {"COPILOT_DATA_DIR": str(tmp_path), "SECRET_KEY": "x" * 40, "COPILOT_OUTBOUND_ALLOW": "127.0.0.1"}
     monkeypatch.setattr(config, "_current", config.load(environ))
-    monkeypatch.setattr(redaction, "_protected", {})
+    monkeypatch.setattr(ownsecrets, "_protected", {})
     monkeypatch.setenv("FAR_END_SECRET", PASSWORD)
 
 
@@ -313,6 +313,20 @@ def test_credentials_go_where_they_belong(tmp_path: Path, far: FarEnd, auth: str
         assert value.rpartition(" ")[2] not in json.dumps(done.result)
 
 
+@pytest.mark.parametrize("spelled", [PASSWORD, PASSWORD.replace("c", "\\u0063"), "".join(f"\\u{ord(each):04x}" for each in PASSWORD)])
+@pytest.mark.parametrize("status", [200, 422])
+def test_a_secret_that_comes_back_in_another_spelling_stays_out_too(
+    tmp_path: Path, far: FarEnd, monkeypatch: pytest.MonkeyPatch, spelled: str, status: int
+) -> None:
+    auth = '{ kind = "bearer", secret = "env:FAR_END_SECRET" }'
+    tool = load(tmp_path, far, "[[openapi.tool]]\noperation = 'getOrder'\nname = 'get_order'\n", auth=auth)["get_order"]
+    raw = f'{{"id": "o1", "refundable_minor": 1, "message": "we got {spelled}", "{spelled}": 1}}'.encode()
+    monkeypatch.setattr(outbound, "request", lambda *args, **options: outbound.Answer(status, {"content-type": "application/json"}, raw))
+    done = run(tool, {"order_id": "1"})
+    assert PASSWORD not in json.dumps(done.result if isinstance(done, adapters.Succeeded) else done.message)  # type: ignore[union-attr]
+    assert "[secret]" in str(done)
+
+
 # ---- what came of it
 
 SUCCESS, REFUSED, MACHINERY, UNKNOWN = "succeeded", "refused", "nothing happened", "unknown"
@@ -420,7 +434,7 @@ def test_a_token_is_renewed_shortly_before_its_end(far: FarEnd) -> None:
     assert tokens.current(seconds=5) == first
     seconds[0] = 71
     assert tokens.current(seconds=5) != first
-    assert first not in redaction._protected
+    assert first not in ownsecrets._protected
     assert far.granted == ["orders:read"] * 2
 
 
@@ -444,6 +458,19 @@ def test_no_token_means_nothing_happened(far: FarEnd, monkeypatch: pytest.Monkey
         tokens.current(seconds=5)
     assert caught.value.happened is False
     assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("auth", [None, '{ kind = "bearer", secret = "env:FAR_END_SECRET" }'])
+def test_a_secret_that_is_gone_by_the_time_of_the_call_means_nothing_happened(
+    tmp_path: Path, far: FarEnd, monkeypatch: pytest.MonkeyPatch, auth: str | None
+) -> None:
+    text = REFUND if auth is None else REFUND.replace('scopes = ["refunds:write"]', "")
+    tool = load(tmp_path, far, text, auth=auth)["refund_order"]
+    monkeypatch.delenv("FAR_END_SECRET")
+    done = run(tool, refund())
+    assert end(done) == MACHINERY
+    assert "env:FAR_END_SECRET" in str(done)
+    assert far.seen == []
 
 
 # ---- previews, revisions and reads through the gate

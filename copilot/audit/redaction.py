@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any
 
-from copilot.audit import patterns
+from copilot.audit import ownsecrets, patterns
 
 KINDS = ("address", "card", "email", "iban", "ip", "name", "phone", "secret", "ssn", "text")
 MARK = re.compile(rf"\[(?:{'|'.join(KINDS)})-[1-9][0-9]{{0,5}}\]")
@@ -156,35 +156,12 @@ def known_in(value: Any, *, under: str = "") -> tuple[Known, ...]:
 # ---- one pass over a text
 
 
-_protected: dict[str, None] = {}  # this process's own secrets
-_LEAST_SECRET = 6  # a shorter one would take ordinary words out of every text
-
-
-def protect(value: str) -> None:
-    """From now on take this value, a secret of our own, out of every text; there is no mark and no way back."""
-    if len(value) >= _LEAST_SECRET:
-        _protected.setdefault(value)
-
-
-def unprotect(value: str) -> None:
-    """Forget a secret that has expired, such as an access token."""
-    _protected.pop(value, None)
-
-
-def without_secrets(text: str) -> str:
-    """The text without our own secrets and nothing else changed."""
-    for value in sorted(_protected, key=len, reverse=True):
-        if value in text:
-            text = text.replace(value, "[secret]")
-    return text
-
-
 _Find = Callable[[str], list[patterns.Span]]
 _Mark = Callable[[str, str], str]
 
 
 def _replace(text: str, find: _Find, mark: _Mark) -> str:
-    text = without_secrets(text)
+    text = ownsecrets.without(text)
     pieces, done = [], 0
     for start, end, kind in _merged(find(text)):
         pieces += [text[done:start], mark(kind, text[start:end])]
@@ -285,7 +262,7 @@ def _around_marks(text: str, find: _Find, mark: _Mark) -> str:
 def _deep_key(key: Any, find: _Find, mark: _Mark) -> Any:
     """Keys are a tool's own words, unless one holds an address, a long number or something that could pass for a mark."""
     telling = isinstance(key, str) and ("@" in key or "[" in key or patterns.SEVEN_DIGITS.search(key))
-    return _replace(key, find, mark) if telling else key
+    return _replace(key, find, mark) if telling else ownsecrets.without(key) if isinstance(key, str) else key
 
 
 def _strings(value: Any) -> Iterator[str]:

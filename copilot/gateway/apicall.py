@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from copilot.audit import redaction
+from copilot.audit import ownsecrets
 from copilot.errors import SetupError
 from copilot.gateway import outbound, plainschema, secrets
 from copilot.gateway.apidoc import Operation
@@ -176,14 +176,14 @@ def _refusal(status: int) -> bool:
 
 
 def _read(endpoint: Endpoint, answer: outbound.Answer) -> Any:
-    text = redaction.without_secrets(answer.content.decode("utf-8", "replace"))
+    text = answer.content.decode("utf-8", "replace")
     if not text.strip():
         return None
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return ownsecrets.without_in(json.loads(text, parse_constant=_no_constant))
     except (ValueError, RecursionError):
         if answer.headers.get("content-type", "").startswith("text/") and endpoint.operation.returns is None:
-            return text
+            return ownsecrets.without(text)
         done = "The service said that it is done, but its" if endpoint.writes else "The service's"
         raise ToolError(f"{done} answer is no JSON and was not kept.", happened=endpoint.writes) from None
 
@@ -201,4 +201,4 @@ def _said(answer: outbound.Answer) -> str:
     if isinstance(given, dict) and isinstance(given.get("error"), dict):
         given = given["error"]
     words = next((given[key] for key in _TOLD if isinstance(given.get(key), str)), "") if isinstance(given, dict) else ""
-    return plainschema.cleaned(redaction.without_secrets(words), 300)
+    return plainschema.cleaned(ownsecrets.without(words), 300)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from copilot.audit import redaction
+from copilot.audit import ownsecrets
 from copilot.errors import SetupError
 from copilot.gateway import oauth, secrets
 from copilot.toolkit import ToolError
@@ -51,7 +51,7 @@ class Credentials:
             return {"authorization": f"Bearer {value}"}
         if self.kind == "basic":
             packed = base64.b64encode(f"{self.options['user']}:{value}".encode()).decode()
-            redaction.protect(packed)
+            ownsecrets.protect(packed)
             return {"authorization": f"Basic {packed}"}
         return {self.options["name"].lower(): value}
 

@@ -7,19 +7,24 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
+from copilot.errors import SetupError
 from copilot.gateway import mcpwire, outbound
 from copilot.gateway.mcpwire import Lost, Message
 
 _SESSION = re.compile(r"[!-~]{1,256}\Z")
 _NOT_TAKEN = {
+    400: "it could not read the message",
     401: "it does not accept our credentials",
     403: "it does not accept our credentials",
     404: "there is no MCP server at this address",
     405: "there is no MCP server at this address",
+    406: "it does not speak the protocol as Copilot does",
     413: "it does not take so long a message",
+    415: "it does not speak the protocol as Copilot does",
     429: "it asks for fewer calls",
-}  # statuses by which a server says that it ran nothing
+}  # statuses that prove that nothing ran, since they are given before a message is looked at; no other does
 
 
 class Http:
@@ -81,14 +86,15 @@ class Http:
             elif message.get("method") == mcpwire.LIST_CHANGED:
                 self._changed()
             elif (reply := mcpwire.reply(message)) is not None:
-                self._post(reply, until)
+                with suppress(Lost):  # that this did not arrive says nothing of our own question, which did
+                    self._post(reply, until)
         raise Lost("its answer was none to our question", sent=True)
 
     def _post(self, message: Message, until: float) -> outbound.Answer:
         left = until - time.monotonic()
         if left <= 0:
             raise Lost("the time was over", sent=False)
-        headers = dict(self._headers()) | {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+        headers = self._proof() | {"accept": "application/json, text/event-stream", "content-type": "application/json"}
         if self._session:
             headers["mcp-session-id"] = self._session
         if self._version:
@@ -98,19 +104,27 @@ class Http:
             answer = outbound.request(
                 "POST", self._url, purpose=f"mcp:{self._name}", headers=headers, content=content, timeout=left, limit=mcpwire.MESSAGE_BYTES
             )
+        except ValueError as error:
+            raise Lost("its headers cannot be written as HTTP", sent=False) from error
         except outbound.NotSent as error:
             raise Lost(str(error), sent=False) from error
         except outbound.Broken as error:
             raise Lost(str(error), sent=True) from error
         if answer.status == 404 and self._session:
             raise _Forgotten("it no longer knows our session", sent=False)
+        if answer.status == 400 and self._session:
+            self._version = None  # some servers say so of a session they forgot; the next call greets anew
         if answer.status in _NOT_TAKEN:
-            raise Lost(_NOT_TAKEN[answer.status], sent=False)
+            raise Lost(f"{_NOT_TAKEN[answer.status]} (status {answer.status})", sent=False)
         if answer.status >= 300:
-            if answer.status == 400 and self._session:
-                self._version = None  # some servers say so of a session they forgot; the next call greets anew
-            raise Lost(f"it answered with status {answer.status}", sent=answer.status >= 500)
+            raise Lost(f"it answered with status {answer.status}", sent=True)
         return answer
+
+    def _proof(self) -> dict[str, str]:
+        try:
+            return dict(self._headers())
+        except SetupError as error:
+            raise mcpwire.without_secret(error) from error
 
 
 def _session(answer: outbound.Answer) -> str | None:

@@ -41,7 +41,7 @@ def definition(offered: Mapping[str, Any]) -> Definition:
         "outputSchema": output if isinstance(output, dict) else None,
         "annotations": offered.get("annotations") if isinstance(offered.get("annotations"), dict) else {},
     }
-    if not isinstance(kept["inputSchema"], dict):
+    if not isinstance(kept["inputSchema"], dict) or not isinstance(kept["inputSchema"].get("properties", {}), dict):
         raise BadInput("it does not say which arguments it takes")
     try:
         size = len(rfc8785.dumps(kept))

@@ -15,6 +15,8 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 
+from copilot.audit import ownsecrets
+from copilot.errors import SetupError
 from copilot.gateway import mcpwire
 from copilot.gateway.mcpwire import Lost, Message
 
@@ -23,6 +25,7 @@ _log = logging.getLogger(__name__)
 _START = 20.0  # seconds a server may take to greet, where the caller has that long
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")  # everything else a server gets, the tools file says
 _MURMUR = 500  # characters of one line a server writes for its own log
+_LONGEST_MURMUR = 64_000  # what is taken as one line, so that no secret is cut in two before it is found
 
 # Ends with us even when we are killed with -9 (Linux). The signal follows the parent's thread, see `_Life`.
 _TIED = """
@@ -66,7 +69,7 @@ class Stdio:
             raise Lost("it was still starting when the time was over", sent=False)
         try:
             if self._life is None or not self._life.alive:
-                life = _Life(self._name, self._command, self._environ(), self._changed)
+                life = _Life(self._name, self._command, self._environment(), self._changed)
                 try:
                     life.greet(min(until, time.monotonic() + _START))
                 except (Lost, mcpwire.Said) as error:
@@ -76,6 +79,12 @@ class Stdio:
             return self._life
         finally:
             self._lock.release()
+
+    def _environment(self) -> Mapping[str, str]:
+        try:
+            return self._environ()
+        except SetupError as error:
+            raise mcpwire.without_secret(error) from error
 
     def forget(self) -> None:
         """In a forked child: the process is the parent's, so begin without one."""
@@ -93,6 +102,7 @@ class _Life:
         self._numbers = itertools.count(1)
         self._guard, self._writing = threading.Lock(), threading.Lock()
         self._why = "it ended"
+        self._spoilt = False  # half a line was written; nothing may follow it
         self._child: subprocess.Popen[bytes] | None = None
         self.alive = True
         started: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
@@ -184,14 +194,15 @@ class _Life:
         try:
             assert self._child is not None
             assert self._child.stdin is not None
-            if self._child.stdin.closed:
+            if self._spoilt or self._child.stdin.closed:
                 raise Lost(self._why, sent=False)
-            _push(self._child.stdin.fileno(), line, until)
+            left = _push(self._child.stdin.fileno(), line, until)
+            if left:
+                self._spoilt = True
+                threading.Thread(target=self.end, args=("it stopped reading",), daemon=True).start()
+                raise Lost("it stopped reading", sent=left == 1)  # all but the line's end is a whole message to some
         except OSError:
             raise Lost("it ended", sent=False) from None
-        except TimeoutError:
-            threading.Thread(target=self.end, args=("it stopped reading",), daemon=True).start()
-            raise Lost("it stopped reading", sent=False) from None
         finally:
             self._writing.release()
 
@@ -199,8 +210,9 @@ class _Life:
         """Pass on what the server writes for its own log, as inert text."""
         assert self._child is not None
         assert self._child.stderr is not None
-        while line := self._child.stderr.readline(_MURMUR):
-            _log.info("mcp server %s: %s", self._name, ascii(line.decode("utf-8", "replace").rstrip())[1:-1])
+        while line := self._child.stderr.readline(_LONGEST_MURMUR):
+            said = ownsecrets.without(line.decode("utf-8", "replace").rstrip())[:_MURMUR]
+            _log.info("mcp server %s: %s", self._name, ascii(said)[1:-1])
 
 
 def _start(command: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -216,15 +228,17 @@ def _start(command: list[str], environ: dict[str, str]) -> subprocess.Popen[byte
     return child
 
 
-def _push(pipe: int, line: bytes, until: float) -> None:
+def _push(pipe: int, line: bytes, until: float) -> int:
+    """Write the line; gives how many of its bytes were not taken in time."""
     left = memoryview(line)
     while left:
         if not select.select([], [pipe], [], max(0.0, until - time.monotonic()))[1]:
-            raise TimeoutError
+            break
         try:
             left = left[os.write(pipe, left) :]
         except BlockingIOError:
             continue
+    return len(left)
 
 
 _inherited: list[_Life] = []  # kept, so that a forked child never closes or waits for what is its parent's

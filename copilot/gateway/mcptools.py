@@ -18,6 +18,7 @@ happened. Resources, prompts, sampling, elicitation and roots do not exist here.
 from __future__ import annotations
 
 import atexit
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from copilot.errors import BadInput, SetupError
 from copilot.gateway import mcpcalls, mcphttp, mcppins, mcpstdio, mcpwire, patterns, plainschema, secrets
 from copilot.gateway.mcppins import Definition
 from copilot.toolkit import Call, Toolbox, ToolDefinitionError, ToolError, ToolRefused
+
+_log = logging.getLogger(__name__)
 
 _LIST = 20.0  # seconds to fetch a list when nobody waits for a call
 _ROUND = 60.0
@@ -86,11 +89,17 @@ def look_again() -> None:
     until = time.monotonic() + _ROUND
     for server in list(_servers.values()):
         try:
-            offered = server.offered(seconds=max(0.0, min(_LIST, until - time.monotonic())))
+            _look_at(server, until)
         except (mcpwire.Lost, mcpwire.Said):
             continue
-        for ours, theirs in server.tools.items():
-            _compare(ours, offered.get(theirs))
+        except Exception:  # noqa: BLE001 - whatever is wrong with one server, the others are looked at all the same
+            _log.exception("mcp server %s: what it offers could not be compared", server.name)
+
+
+def _look_at(server: mcpcalls.Server, until: float) -> None:
+    offered = server.offered(seconds=max(0.0, min(_LIST, until - time.monotonic())))
+    for ours, theirs in server.tools.items():
+        _compare(ours, offered.get(theirs))
 
 
 def close() -> None:

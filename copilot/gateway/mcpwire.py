@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
-from copilot.audit import redaction
+from copilot.audit import ownsecrets
+from copilot.errors import SetupError
 from copilot.gateway import plainschema
 
 Message = dict[str, Any]
@@ -52,6 +53,11 @@ class Wire(Protocol):
         """End it; a later `ask` begins anew."""
 
 
+def without_secret(error: SetupError) -> Lost:
+    """What it means for a call that one of our secrets cannot be had any more: nothing was sent."""
+    return Lost(f"one of its secrets cannot be had. {str(error).rstrip('.')}", sent=False)
+
+
 def request(number: int, method: str, params: Message) -> Message:
     """A request that is answered under this number."""
     return {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
@@ -88,7 +94,7 @@ def decoded(line: bytes | str) -> list[Message]:
     """The messages of one line: usually one, a batch in the older versions, none when it is no JSON-RPC. No secret comes back in it."""
     text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
     try:
-        found = json.loads(redaction.without_secrets(text))
+        found = ownsecrets.without_in(json.loads(text))
     except (ValueError, RecursionError):
         return []
     return [each for each in (found if isinstance(found, list) else [found]) if isinstance(each, dict)]

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from copilot.audit import redaction
+from copilot.audit import ownsecrets
+from copilot.errors import SetupError
 from copilot.gateway import outbound, secrets
 from copilot.toolkit import ToolError
 
@@ -58,7 +59,7 @@ class Tokens:
 
     def _forget(self) -> None:
         if self._token is not None:
-            redaction.unprotect(self._token)
+            ownsecrets.unprotect(self._token)
         self._token = None
 
     def _fetch(self, seconds: float) -> None:
@@ -70,7 +71,10 @@ class Tokens:
         if self._client.audience:
             form["audience"] = self._client.audience
         headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
-        value = secrets.resolve(self._client.secret).reveal()
+        try:
+            value = secrets.resolve(self._client.secret).reveal()
+        except SetupError as error:
+            raise ToolError(f"No access token could be had, so nothing happened. {error}", happened=False) from error
         if self._client.post:
             form |= {"client_id": self._client.client_id, "client_secret": value}
         else:
@@ -86,21 +90,21 @@ class Tokens:
                 limit=64_000,
             )
             given = answer.json() if answer.status == 200 else None
-        except (outbound.NotSent, outbound.Broken, ValueError) as error:
+        except (outbound.NotSent, outbound.Broken, ValueError, RecursionError) as error:
             raise ToolError(f"No access token could be had, so nothing happened. {_why(error)}".strip(), happened=False) from error
         token = given.get("access_token") if isinstance(given, dict) else None
         if not isinstance(token, str) or not 0 < len(token) <= _LONGEST_TOKEN or not token.isascii() or not token.isprintable():
             raise ToolError(f"The token service gave no access token (status {answer.status}), so nothing happened.", happened=False)
         life = given.get("expires_in", _USUAL_LIFE) if isinstance(given, dict) else _USUAL_LIFE
         life = life if isinstance(life, int | float) and not isinstance(life, bool) and life > 0 else _USUAL_LIFE
-        redaction.protect(token)
+        ownsecrets.protect(token)
         self._token, self._until = token, asked + max(life - _EARLY, life / 2)
 
 
 def basic(user: str, password: str) -> str:
     """The Basic authorization of RFC 6749: both parts form-encoded first; it is protected like the secret in it."""
     packed = base64.b64encode(f"{quote(user, safe='')}:{quote(password, safe='')}".encode()).decode()
-    redaction.protect(packed)
+    ownsecrets.protect(packed)
     return f"Basic {packed}"
 
 

@@ -12,7 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from copilot.audit import redaction
+from copilot.audit import ownsecrets
 from copilot.errors import SetupError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}\Z")
@@ -48,7 +48,7 @@ def resolve(reference: str) -> Secret:
         raise SetupError(f"The secret {reference} is not set: {missing}.")
     if not value.isascii() or not value.isprintable():
         raise SetupError(f"The secret {reference} holds line breaks or characters that no header can carry.")
-    redaction.protect(value)
+    ownsecrets.protect(value)
     return Secret(reference, value)
 
 
