@@ -70,7 +70,7 @@ level_off            denied:level-off            denied:level-off            no 
 level_lowered        runs                        runs                        no    runs                       back:no-longer-automatic
 policy_changed       back:policy-changed         back:policy-changed         no    back:policy-changed        back:policy-changed
 policy_forbids       denied:closed-now           denied:closed-now           no    denied:closed-now          denied:closed-now
-policy_unreadable    no:policy-approve           no:policy-approve           no    denied:policy-broken       denied:policy-broken
+policy_unreadable    no:policy-broken            no:policy-broken            no    denied:policy-broken       denied:policy-broken
 budget_gone          denied:purse                denied:purse                no    denied:purse               denied:purse
 tool_missing         no:tool-missing             no:tool-missing             no    back:tool-missing          back:tool-missing
 tool_changed         back:tool-changed           back:tool-changed           no    back:tool-changed          back:tool-changed

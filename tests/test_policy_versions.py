@@ -292,6 +292,26 @@ def test_a_version_that_cannot_be_read_any_more_refuses_everything_and_says_so(
 
 
 @pytest.mark.both_databases
+def test_while_the_version_in_force_cannot_be_read_people_can_still_say_no(adopted: dict[str, str], agent: str, people: People) -> None:
+    to_reject, to_withdraw, started = work.propose(agent), work.propose(agent), work.propose(agent)
+    work.approve(started, people.ana)
+    with transaction():
+        library.listed()[0].files = {"a.cedar": "nonsense"}
+    library._loaded = None  # as a process that starts now would have it
+    for proposal in (to_reject, to_withdraw):
+        with pytest.raises(NotEntitled) as refused:
+            work.approve(proposal, people.ana)
+        assert why(refused) == "policy-broken"
+        assert "only be rejected" in str(refused.value)
+    for nobody in (people.cy, people.dee):  # a role that only looks, and the agent's owner: what needs no policy holds as ever
+        with pytest.raises(NotEntitled):
+            work.reject(to_reject, nobody)
+    work.reject(to_reject, people.ana)
+    assert work.state(to_reject) == "REJECTED"
+    assert [work.withdraw(proposal, people.eli) for proposal in (to_withdraw, started)] == ["WITHDRAWN", "WITHDRAWN"]
+
+
+@pytest.mark.both_databases
 def test_two_who_publish_at_once_are_one(adopted: dict[str, str], people: People) -> None:
     made = draft(people, strict(adopted))
     replayed(made, people)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -57,7 +57,7 @@ def entitled(snap: facts.Snapshot, person: User, *, to_run: bool = True) -> None
     """Raise NotEntitled with the rule when this person may not decide this proposal.
 
     Saying no needs no tool and no policy, so `to_run=False` leaves a proposal rejectable whose tool is gone, or whose
-    policies cannot be evaluated.
+    policies cannot be read or evaluated.
     """
     refused = refusal(snap, person, tools.current().find(snap.proposal.tool), to_run=to_run)
     if refused is not None:
@@ -89,6 +89,8 @@ def refusal(snap: facts.Snapshot, person: User, tool: Tool | None, *, to_run: bo
         gone = TOOL_MISSING, "The tool is no longer installed, so this can only be rejected."
         return gone if to_run else person_refusal(snap, person)
     judged = facts.reviewer(person, tool=tool, context=_context(snap, tool), policies=library.in_force())
+    if not judged.policy and library.problem() is not None:  # what stands in for an unreadable version forbids, and decides nothing
+        judged = replace(judged, broken=True)
     if judged.broken and not to_run:
         return person_refusal(snap, person)
     return approvals.refusal(judged, requesters=facts.requesters(snap), owner_id=snap.agent.owner_id)
