@@ -105,9 +105,9 @@ def test_managers_and_auditors_look_and_nobody_but_an_admin_changes(
     before = scopes_of()
     for verb, data in {
         "new": NEW,
-        f"{agent}/rotate": {"overlap": "0", "seen": "x"},
-        f"{agent}/disable": {},
-        f"{agent}/enable": {},
+        f"{agent}/rotate": {"overlap": "0", "seen": "x", "note": "mine"},
+        f"{agent}/disable": {"note": "mine"},
+        f"{agent}/enable": {"note": "mine"},
         f"{agent}/scopes": {"scopes": "*:read", "note": "mine", "seen": " ".join(before)},
         f"{agent}/narrow": {"seen": " ".join(before), "after": ""},
     }.items():
@@ -162,23 +162,46 @@ def test_what_cannot_be_added_is_said_beside_its_field(dee: FlaskClient, agent: 
 
 def test_a_rotation_on_the_page_shows_the_new_secret_and_happens_once(dee: FlaskClient, agent: str) -> None:
     page = dee.get(f"/agents/{agent}").text
-    sent = {"overlap": "24", "seen": browser.form(page[page.index("/rotate") :])["seen"]}
+    sent = {"overlap": "24", "seen": browser.form(page[page.index("/rotate") :])["seen"], "note": "Every quarter"}
     answer = browser.post(dee, f"/agents/{agent}/rotate", sent)
     assert answer.status_code == 200
     assert "works until" in answer.text
     assert browser.post(dee, f"/agents/{agent}/rotate", sent).status_code == 409, "the same form again"
     database.read_again()
     assert principals.check(agent, secret_in(answer.text)) is not None
-    assert browser.post(dee, f"/agents/{agent}/rotate", {"overlap": "1000", "seen": "x"}).status_code == 422
+    for wrong in ({"overlap": "1000"}, {"note": " "}):
+        assert browser.post(dee, f"/agents/{agent}/rotate", sent | wrong).status_code == 422
+    assert "Every quarter" in dee.get(f"/agents/{agent}").text
 
 
 def test_disabling_and_enabling_on_the_page(dee: FlaskClient, agent: str) -> None:
-    assert browser.post(dee, f"/agents/{agent}/disable", {}).status_code == 303
+    assert "Say why" in browser.post(dee, f"/agents/{agent}/disable", {}).text
+    assert browser.post(dee, f"/agents/{agent}/disable", {"note": "It is <i>odd</i>"}).status_code == 303
     page = dee.get(f"/agents/{agent}").text
     assert "Enable refund-desk" in page
     assert "disabled" in dee.get("/agents").text
-    assert browser.post(dee, f"/agents/{agent}/enable", {}).status_code == 303
-    assert "Disable refund-desk" in dee.get(f"/agents/{agent}").text
+    assert browser.post(dee, f"/agents/{agent}/enable", {"note": "It is well again"}).status_code == 303
+    page = dee.get(f"/agents/{agent}").text
+    for words in ("Disable refund-desk", "It is &lt;i&gt;odd", "It is well again", "by Dee"):
+        assert words in page
+
+
+def test_a_misspelt_scope_is_granted_only_on_a_second_word(app: Flask, dee: FlaskClient, people: People, agent: str) -> None:
+    answer = browser.post(dee, "/agents/new", NEW | {"scopes": "pay_kee:write"})
+    assert answer.status_code == 422
+    assert "No such tool is installed: pay_kee:write. Did you mean pay_key:write?" in answer.text
+    assert "Grant it anyway" in answer.text
+    asked = {"scopes": "*:read read_account:write", "note": "too", "seen": " ".join(scopes_of())}
+    answer = browser.post(dee, f"/agents/{agent}/scopes", asked)
+    assert "Did you mean read_account:read?" in answer.text, "it is there, but only reads"
+    assert browser.post(dee, f"/agents/{agent}/scopes", asked | {"anyway": "y"}).status_code == 303
+    bos = app.test_client()
+    browser.sign_in(bos, "bo@example.com")
+    assert "No such tool is installed: read_account:write." in bos.get("/changes").text
+    with transaction():
+        db.session.get_one(Agent, agent).scopes = ["gone_tool:write", "pay_key:write"]
+    less = {"scopes": "gone_tool:write", "note": "less", "seen": "gone_tool:write pay_key:write"}
+    assert browser.post(dee, f"/agents/{agent}/scopes", less).status_code == 303, "what it had already is not asked about again"
 
 
 # -- scopes
@@ -228,28 +251,28 @@ def test_the_review_finds_what_was_not_used_and_what_was_used_less_widely(app: A
     aged(agent)
     with transaction():
         db.session.get_one(Agent, agent).scopes = ["*:read", "gone_tool:write", "pay_key:write", "pay_lookup:write", "pay_opaque:write"]
-    judged(agent, "read_account", region="EU", times=3)
-    judged(agent, "pay_key", stage="propose", region="EU", kind="needs_approval", times=2)
+    judged(agent, "read_account", region="EU", times=20)
+    judged(agent, "pay_key", stage="propose", region="EU", kind="needs_approval", times=19)
     judged(agent, "pay_key", stage="claim", region="EU")
-    judged(agent, "pay_lookup", stage="propose", region="EU")
+    judged(agent, "pay_lookup", stage="propose", region="EU", times=30)
     judged(agent, "pay_lookup", stage="propose", region="")
     judged(agent, "pay_opaque", stage="propose", kind="refused")
     judged(agent, "pay_opaque", stage="propose", ago=31)
     found = privileges.review(principals.find(agent))
     said = {finding.scope: (finding.uses, finding.instead) for finding in found.findings}
     assert said == {
-        "*:read": (3, ("*:read;region=EU",)),  # this toolbox has only one read, so there is nothing to take apart
+        "*:read": (20, ("*:read;region=EU",)),  # this toolbox has only one read, so there is nothing to take apart
         "gone_tool:write": (0, ()),
-        "pay_key:write": (3, ("pay_key:write;region=EU",)),
-        "pay_lookup:write": (2, ("pay_lookup:write",)),
+        "pay_key:write": (20, ("pay_key:write;region=EU",)),
+        "pay_lookup:write": (31, ("pay_lookup:write",)),
         "pay_opaque:write": (0, ()),
     }
     assert found.after == ("*:read;region=EU", "pay_key:write;region=EU", "pay_lookup:write")
     assert privileges.review(principals.find(agent), days=60).findings[-1].uses == 1
 
 
-def use(tool: str, *, effect: str = "read", region: str = "") -> privileges.Use:
-    return privileges.Use(tool, effect, region, 2, now())
+def use(tool: str, *, effect: str = "read", region: str = "", count: int = 20) -> privileges.Use:
+    return privileges.Use(tool, effect, region, count, now())
 
 
 def test_every_read_is_taken_apart_into_those_that_were_used(app: Any) -> None:
@@ -257,13 +280,29 @@ def test_every_read_is_taken_apart_into_those_that_were_used(app: Any) -> None:
     known: dict[str, Any] = {"effects": effects, "days": 30, "young": False}
     finding = privileges.find("*:read", [use("a", region="EU"), use("b", region="EU"), use("b", region="US")], **known)
     assert finding.instead == ("a:read;region=EU", "b:read")
-    assert finding.sentence == "Covers 3 reads, of which 2 were used. Some were used in one region only: EU."
+    assert finding.sentence == (
+        "Covers 3 reads, of which 2 were used, 60 times in 30 days. All 20 uses of 1 of them in 30 days were in EU."
+    )
     everything = privileges.find("*:read", [use("a"), use("b"), use("c")], **known)
-    assert (everything.sentence, everything.narrower) == ("Used as granted.", False)
+    assert (everything.sentence, everything.narrower) == ("Used 60 times, as granted.", False)
     bounded = privileges.find("*:read;region=EU", [use("a", region="US"), use("b", region="EU")], **known)
-    assert (bounded.uses, bounded.instead) == (2, ("b:read;region=EU",))
+    assert (bounded.uses, bounded.instead) == (20, ("b:read;region=EU",))
     source = privileges.find("tickets:write", [use("tickets", effect="write")], **(known | {"effects": effects | {"tickets": "write"}}))
     assert not source.narrower
+
+
+def test_a_few_uses_or_a_young_scope_say_nothing_about_what_is_not_needed(app: Any) -> None:
+    effects = {"a": "read", "b": "read", "w": "write"}
+    known: dict[str, Any] = {"effects": effects, "days": 30, "young": False}
+    once = privileges.find("w:write", [use("w", effect="write", region="EU", count=1)], **known)
+    assert (once.narrower, once.sentence) == (False, "Used once, as granted.")
+    few = privileges.find("*:read", [use("a", region="EU", count=19)], **known)
+    assert (few.narrower, few.sentence) == (False, "Used 19 times in 30 days: fewer than 20, too few to say that less would do.")
+    enough = privileges.find("w:write", [use("w", effect="write", region="EU")], **known)
+    assert (enough.instead, enough.sentence) == (("w:write;region=EU",), "All 20 uses in 30 days were in EU.")
+    young = privileges.find("w:write", [use("w", effect="write", region="EU", count=500)], **(known | {"young": True}))
+    assert not young.narrower
+    assert "500 times; granted less than 30 days ago" in young.sentence
 
 
 def test_what_was_granted_lately_is_given_time(app: Any, people: People, agent: str) -> None:
@@ -285,7 +324,8 @@ def test_handing_tickets_in_is_the_use_of_a_source(app: Any, people: People, age
         intake.accept(external_id="T-1", subject="s", body="b", customer={"id": "c1"}, source="helpdesk")
     aged(principals.find("helpdesk").id)
     (finding,) = privileges.review(principals.find("helpdesk")).findings
-    assert (finding.uses, finding.sentence, finding.narrower) == (1, "Used as granted.", False)
+    assert (finding.uses, finding.sentence, finding.narrower) == (1, "Used once, as granted.", False)
+    assert privileges.last_used()[principals.find("helpdesk").id] == finding.last
 
 
 def test_what_the_gate_really_judged_is_what_the_review_counts(dee: FlaskClient, people: People, agent: str) -> None:
@@ -299,8 +339,8 @@ def test_what_the_gate_really_judged_is_what_the_review_counts(dee: FlaskClient,
 
 def test_one_click_leaves_what_was_used_and_nothing_else(dee: FlaskClient, agent: str) -> None:
     aged(agent)
-    judged(agent, "read_account", region="EU")
-    judged(agent, "pay_key", stage="propose", region="EU")
+    judged(agent, "read_account", region="EU", times=20)
+    judged(agent, "pay_key", stage="propose", region="EU", times=20)
     page = dee.get(f"/agents/{agent}").text
     assert "All of it in one step" in page
     forms = [browser.form(part.partition("</form>")[0]) for part in page.split(f'action="/agents/{agent}/narrow"')[1:]]
@@ -378,3 +418,20 @@ def test_the_command_line_shows_and_replaces_scopes_and_reviews(run: Any, people
     assert run("agents", "disable", "refund-desk").exit_code == run("agents", "enable", "refund-desk").exit_code == 0
     assert answer(run("agents", "add", "fresh", "--scope", "pay_key:write;region=EU", "--owner", "bo@example.com", "--team", "x", "--json"))
     assert scopes_of("fresh") == ["pay_key:write;region=EU"]
+
+
+def test_the_command_line_warns_of_scopes_for_tools_that_are_not_there(run: Any, people: People) -> None:
+    made = run("agents", "add", "fresh", "--scope", "pay_kee:write", "--owner", "bo@example.com")
+    assert made.exit_code == 0
+    assert "Warning: No such tool is installed: pay_kee:write. Did you mean pay_key:write?" in made.output
+
+
+def test_without_tools_nothing_is_said_to_be_unused(run: Any, agent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    aged(agent)
+    monkeypatch.delenv("COPILOT_TOOLKITS")
+    monkeypatch.delenv("COPILOT_POLICY_DIR")
+    found = run("agents", "review", "refund-desk")
+    assert found.exit_code == 1
+    assert "No tools are loaded: set COPILOT_TOOLKITS" in found.output
+    found = privileges.review(principals.find(agent))
+    assert found.after == found.before

@@ -41,8 +41,8 @@ def used(agent: str, people: People) -> str:
     """An agent that uses some of what it may."""
     aged(agent)
     work.propose(agent, ticket_id=work.ticket())
-    judged(agent, "read_account", region="EU", times=3)
-    judged(agent, "pay_lookup", stage="propose", region="EU")
+    judged(agent, "read_account", region="EU", times=20)
+    judged(agent, "pay_lookup", stage="propose", region="EU", times=20)
     return agent
 
 
@@ -64,6 +64,7 @@ def test_the_pages_are_usable_by_everybody(app: Flask, chrome: Any, used: str, w
         for name, page in {"agents": "/agents", "agents-new": "/agents/new", "agents-show": f"/agents/{used}"}.items():
             desk.go(page)
             look(desk, f"{name}-{width}", found)
+        desk.page.locator("#rotate-note").fill("Every quarter")
         desk.page.get_by_role("button", name="Give it a new secret").click()
         desk.page.get_by_label("Secret").wait_for()
         look(desk, f"agents-secret-{width}", found)
@@ -77,6 +78,7 @@ def test_an_agent_is_narrowed_and_shut_out_without_a_script(app: Flask, chrome: 
         desk.go(f"/agents/{used}")
         desk.page.get_by_role("button", name="Leave it with these").click()
         desk.page.get_by_text("Done. It holds from the next request").wait_for()
+        desk.page.locator("#shut-note").fill("It went wild")
         desk.page.get_by_role("button", name="Disable refund-desk").click()
         desk.page.get_by_text("It is shut out").wait_for()
     database.read_again()

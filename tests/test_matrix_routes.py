@@ -345,7 +345,7 @@ def _narrower(scene: Scene) -> Sent:
 
 def _rotated(scene: Scene) -> Sent:
     row = db.session.get_one(Agent, scene.other)
-    return Sent({"agent_id": row.id}, {"overlap": "24", "seen": principals.mark(row)})
+    return Sent({"agent_id": row.id}, {"overlap": "24", "seen": principals.mark(row), **_WHY})
 
 
 def _drafted() -> dict[str, str]:
@@ -366,8 +366,8 @@ MAKERS: dict[tuple[str, str], Maker] = {
     ("POST", "/agents/<agent_id>/scopes"): lambda scene, who: _agents(scene, scopes="pay_key:write", **_WHY),
     ("POST", "/agents/<agent_id>/narrow"): lambda scene, who: _narrower(scene),
     ("POST", "/agents/<agent_id>/rotate"): lambda scene, who: _rotated(scene),
-    ("POST", "/agents/<agent_id>/disable"): lambda scene, who: _agents(scene),
-    ("POST", "/agents/<agent_id>/enable"): lambda scene, who: Sent({"agent_id": scene.disabled()}, {}),
+    ("POST", "/agents/<agent_id>/disable"): lambda scene, who: _agents(scene, **_WHY),
+    ("POST", "/agents/<agent_id>/enable"): lambda scene, who: Sent({"agent_id": scene.disabled()}, _WHY),
     ("GET", "/tools/<name>"): lambda scene, who: Sent({"name": "pay_key"}),
     ("POST", "/tools/<name>/definition"): lambda scene, who: Sent({"name": "read_account"}, {"seen": scene.pin()}),
     ("POST", "/changes/<change_id>"): lambda scene, who: Sent({"change_id": scene.change()}, {"answer": "confirm", "note": ""}),

@@ -1,9 +1,10 @@
 """Who may approve, and when approvals suffice: one rule for every path.
 
-The requester and the agent's owner never approve. Save-and-approve counts as one approval by the editor; it
-suffices where one is asked for, unless the edit raised the amount or moved target or payee, which always needs
-another person. Changes of policies, of agents' scopes and of autonomy may need a second person too. An admin may
-switch each of these rules off or on by name; a rule in `DEFAULT_OFF` holds only once somebody switched it on.
+The requester and the agent's owner never approve, and the owner never lets the agent run alone. Save-and-approve
+counts as one approval by the editor; it suffices where one is asked for, unless the edit raised the amount or moved
+target or payee, which always needs another person. Changes of policies, of agents' scopes and of autonomy may need a
+second person too. An admin may switch each of these rules off or on by name; a rule in `DEFAULT_OFF` holds only once
+somebody switched it on.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ RULES = {
 }
 DEFAULT_OFF = frozenset({AUTONOMY_SECOND_PERSON})
 
+_DECIDING_ROLES = frozenset({"operator", "manager", "admin"})
+_MANAGING_ROLES = frozenset({"manager", "admin"})
+DECIDING = frozenset({TWO_PEOPLE, OTHER_THAN_EDITOR})  # the rules about actions; the others are a manager's or an admin's matter
+PEOPLE = {name: _DECIDING_ROLES if name in DECIDING else _MANAGING_ROLES for name in RULES}  # who can be the second person
+
 REASONS = {
     "wrong_action": "Wrong action",
     "wrong_amount": "Wrong amount",
@@ -38,8 +44,6 @@ REASONS = {
     "injection": "Injection",
     "other": "Other",
 }
-
-_DECIDING_ROLES = frozenset({"operator", "manager", "admin"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Kill switches and the second-person rules an admin may switch off by name; every change is audited."""
+"""Kill switches and the second-person rules an admin may switch off by name; every change is audited, with who and why.
+
+`by` is the person who does it; None stands for the command line, which already owns the installation.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, literal, select
 
 from copilot import db as database
-from copilot.audit import log
+from copilot.audit import notes
 from copilot.db import db
 from copilot.errors import BadInput, NotEntitled
-from copilot.gate import approvals, arcs
+from copilot.gate import approvals, arcs, turnstile
 from copilot.models import Agent, Proposal, Rule, Switch, User
+
+CHANGES = ("switch.thrown", "switch.released", "rule.changed")  # what the log calls them
 
 _SCOPE = re.compile(r"all|agent:[a-z0-9_]{1,64}|tool:[a-z0-9_]{1,64}")
 
@@ -33,24 +38,27 @@ def listed() -> list[Switch]:
     return list(db.session.scalars(select(Switch).order_by(Switch.thrown_at.desc())))
 
 
-def throw(scope: str, *, by: User, reason: str) -> None:
+def throw(scope: str, *, by: User | None, reason: str) -> None:
     """Stop everything, one agent or one tool: no call is claimed after this commits. Idempotent."""
     _manager(by)
     if not _SCOPE.fullmatch(scope):
         raise BadInput("A kill switch covers all, agent:<id> or tool:<name>.", problems={"scope": "is none of these"})
     reason = _reason(reason)
+    turnstile.bar()
     if db.session.get(Switch, scope) is None:
-        db.session.add(Switch(scope=scope, thrown_by=by.id, reason=reason, thrown_at=database.now()))
-        log.append("switch.thrown", scope, by=by.id)
+        at = database.now()
+        db.session.add(Switch(scope=scope, thrown_by=by.id if by else None, reason=reason, thrown_at=at))
+        notes.append("switch.thrown", scope, why=reason, by=by, at=at)
 
 
-def release(scope: str, *, by: User, reason: str) -> None:
+def release(scope: str, *, by: User | None, reason: str) -> None:
     """Let things start again. Idempotent.
 
     Review deadlines move on by as long as the clock stood still; what another switch still covers waits for that one.
+    An approval grows old meanwhile: after a long stop people look again before anything runs.
     """
     _manager(by)
-    _reason(reason)
+    reason = _reason(reason)
     switch = db.session.get(Switch, scope, with_for_update=True)
     if switch is None:
         return
@@ -64,7 +72,7 @@ def release(scope: str, *, by: User, reason: str) -> None:
         stopped = stopped.where(Proposal.tool == name)
     for proposal in db.session.scalars(stopped):
         proposal.deadline_at += now - max(since, proposal.created_at)
-    log.append("switch.released", scope, by=by.id, seconds=int((now - since).total_seconds()))
+    notes.append("switch.released", scope, why=reason, by=by, at=now, seconds=int((now - since).total_seconds()))
 
 
 def rules_off() -> frozenset[str]:
@@ -84,20 +92,20 @@ def set_rule(name: str, *, on: bool, by: User, reason: str) -> None:
     if name not in approvals.RULES:
         raise BadInput(f"There is no rule called {name[:60]!r}.", problems={"name": "is no rule"})
     reason = _reason(reason)
-    present = db.session.get(Rule, name)
+    present, at = db.session.get(Rule, name), database.now()
     differs = on == (name in approvals.DEFAULT_OFF)
     if present is not None and not differs:
         db.session.delete(present)
     elif present is None and differs:
-        db.session.add(Rule(name=name, changed_by=by.id, reason=reason, changed_at=database.now()))
+        db.session.add(Rule(name=name, changed_by=by.id, reason=reason, changed_at=at))
     else:
         return
-    log.append("rule.changed", name, on=on, by=by.id)
+    notes.append("rule.changed", name, why=reason, by=by, at=at, on=on)
 
 
-def entitled_people() -> int:
-    """How many active people could decide at all; below two, second-person rules cannot be met."""
-    return len(db.session.scalars(select(User.id).where(User.active, User.role.in_(("operator", "manager", "admin")))).all())
+def people_for(rule: str) -> int:
+    """How many active people this second-person rule can count on; with fewer than two it cannot be met."""
+    return len(db.session.scalars(select(User.id).where(User.active, User.role.in_(approvals.PEOPLE[rule]))).all())
 
 
 def agents() -> list[Agent]:
@@ -105,8 +113,8 @@ def agents() -> list[Agent]:
     return list(db.session.scalars(select(Agent).order_by(Agent.name)))
 
 
-def _manager(by: User) -> None:
-    if by.role not in ("manager", "admin") or not by.active:
+def _manager(by: User | None) -> None:
+    if by is not None and (by.role not in ("manager", "admin") or not by.active):
         raise NotEntitled("Only a manager or an admin may use the kill switch.", rule="manager-only")
 
 

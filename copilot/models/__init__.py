@@ -1,7 +1,7 @@
 """Every table, grouped by story: people, work, record, control, gate."""
 
 from copilot.models.control import Budget, Grant, GrantChange, Heartbeat, Holder, Notification, Reservation, Rule, Switch
-from copilot.models.gate import Breaker, Change, OutboundCall, PolicyVersion, Rate, ToolPin, Verdict
+from copilot.models.gate import Breaker, Change, Note, OutboundCall, PolicyVersion, Rate, ToolPin, Verdict
 from copilot.models.people import ApiToken, User, UserSession
 from copilot.models.record import AuditEvent, Decision, Execution, Feedback, Proposal, ProposalVersion
 from copilot.models.work import Agent, Customer, Message, Run, Step, Ticket
@@ -22,6 +22,7 @@ __all__ = [
     "Heartbeat",
     "Holder",
     "Message",
+    "Note",
     "Notification",
     "OutboundCall",
     "PolicyVersion",

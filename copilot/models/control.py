@@ -80,7 +80,7 @@ class Switch(Base):
     __tablename__ = "switches"
 
     scope: Mapped[str] = mapped_column(String(200), primary_key=True)
-    thrown_by: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    thrown_by: Mapped[str | None] = mapped_column(ForeignKey("users.id"))  # None: the command line
     reason: Mapped[str] = mapped_column(Text)
     thrown_at: Mapped[datetime]
 

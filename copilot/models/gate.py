@@ -67,7 +67,7 @@ class Change(Base):
     __table_args__ = (Index(None, "state", "asked_at", "id"), Index(None, "kind", "subject"))
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True, default=lambda: new_id("chg"))
-    kind: Mapped[str] = mapped_column(String(16))  # scopes, level, policy
+    kind: Mapped[str] = mapped_column(String(16))  # scopes, level
     subject: Mapped[str] = mapped_column(String(200))
     payload: Mapped[dict[str, Any]] = mapped_column(Json)
     reason: Mapped[str] = mapped_column(Text)
@@ -77,6 +77,20 @@ class Change(Base):
     decided_by: Mapped[str | None] = mapped_column(ForeignKey("users.id"))
     decided_at: Mapped[datetime | None]
     note: Mapped[str] = mapped_column(Text, default="")
+
+
+class Note(Base):
+    """Why somebody did what one event of the log is about, in their words; the database refuses to change one."""
+
+    __tablename__ = "notes"
+    __table_args__ = (Index(None, "subject", "at"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True, default=lambda: new_id("why"))
+    at: Mapped[datetime]  # the event's own moment
+    event: Mapped[str] = mapped_column(String(64))  # its kind
+    subject: Mapped[str] = mapped_column(String(130))
+    by: Mapped[str | None] = mapped_column(ForeignKey("users.id"))  # None: the command line
+    text: Mapped[str] = mapped_column(Text)
 
 
 class Rate(Base):

@@ -107,6 +107,8 @@ class ProposalVersion(Base):
     preview: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)  # consequence, before, after, facts
     editor_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"))  # None: the agent wrote it
     needs_other: Mapped[bool] = mapped_column(default=False)  # the edit raised the amount or moved target or payee
+    seen_messages: Mapped[int | None]  # how many of the customer's messages its author had before them
+    seen_status: Mapped[str | None] = mapped_column(String(16))  # and how the ticket stood then
     created_at: Mapped[datetime]
 
     proposal: Mapped[Proposal] = relationship(back_populates="versions")

@@ -57,7 +57,7 @@ class Ticket(Base):
     """A customer's request; its text stands in the messages, the first of which is the body."""
 
     __tablename__ = "tickets"
-    __table_args__ = (Index(None, "created_at", "id"), Index(None, "customer_id"))
+    __table_args__ = (Index(None, "created_at", "id"), Index(None, "customer_id"), Index(None, "source", "created_at"))
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True, default=lambda: new_id("tick"))
     external_id: Mapped[str] = mapped_column(String(128), unique=True)

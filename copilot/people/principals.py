@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 from datetime import timedelta
@@ -14,16 +15,17 @@ from urllib.parse import quote
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from copilot.audit import log
+from copilot.audit import log, notes
 from copilot.db import db, now
 from copilot.errors import BadInput, Conflict, NotEntitled, NotFound
-from copilot.gate import approvals, changes, identity, switches
+from copilot.gate import approvals, changes, identity, switches, tools, turnstile
 from copilot.models import Agent, Change, User
 from copilot.people import accounts, onetime
 
 OVERLAP = timedelta(hours=24)
 LONGEST_OVERLAP = timedelta(days=30)
 MOST_SCOPES = 200
+CHANGES = ("agent.added", "agent.scopes", "agent.rotated", "agent.disabled", "agent.enabled")  # what the log calls them
 SOURCE = "tickets"  # what a ticket source holds: `tickets:write`
 
 _NAME = re.compile(r"(?!agent_)[a-z][a-z0-9_-]{0,63}\Z")  # an id begins with agent_, and either may be given where one is asked
@@ -66,13 +68,13 @@ def add(
         db.session.flush()
     except IntegrityError as error:  # somebody added the same name at the same moment
         raise Conflict(f"There is an agent {name} already; rotate its secret or choose another name.") from error
-    log.append("agent.added", agent.id, owner=owner.id, scopes=logged(granted), drafts=drafts, **_by(by))
+    notes.append("agent.added", agent.id, why=reason, by=by, owner=owner.id, scopes=logged(granted), drafts=drafts)
     if by is not None and granted != wished:
         changes.ask("scopes", agent.id, {"before": [], "scopes": wished}, by=by, reason=reason or f"What the new agent {name} is to use.")
     return secret
 
 
-def rotate(name: str, *, by: User | None = None, overlap: timedelta = timedelta(0), seen: str | None = None) -> str:
+def rotate(name: str, *, by: User | None = None, overlap: timedelta = timedelta(0), seen: str | None = None, reason: str = "") -> str:
     """Give the agent a new secret, shown once. The old one works on for `overlap`, and tokens given until now live to their end.
 
     Without an overlap the old secret and every token end at once. An older one that was still on its way out ends in
@@ -89,21 +91,22 @@ def rotate(name: str, *, by: User | None = None, overlap: timedelta = timedelta(
     until = at + overlap if overlap else None
     values = {"secret_hash": hashed, "rotated_at": at, "previous_hash": agent.secret_hash if until else None, "previous_until": until}
     db.session.execute(update(Agent).where(Agent.id == agent.id).values(values))
-    log.append("agent.rotated", agent.id, at=at, overlap_seconds=int(overlap.total_seconds()), **_by(by))
+    notes.append("agent.rotated", agent.id, why=reason, by=by, at=at, overlap_seconds=int(overlap.total_seconds()))
     return secret
 
 
-def disable(name: str, *, by: User | None = None) -> None:
+def disable(name: str, *, by: User | None = None, reason: str = "") -> None:
     """Shut the agent out at once: no token, no read, no draft and no claim of its proposals passes any more. Idempotent."""
     _admin(by)
+    turnstile.bar()
     agent, at = find(name), now()
     values = {"enabled": False, "disabled_at": at, "previous_hash": None, "previous_until": None}
     done = update(Agent).where(Agent.id == agent.id, Agent.enabled).values(values).returning(Agent.id)
     if db.session.execute(done).scalar_one_or_none() is not None:
-        log.append("agent.disabled", agent.id, at=at, **_by(by))
+        notes.append("agent.disabled", agent.id, why=reason, by=by, at=at)
 
 
-def enable(name: str, *, by: User | None = None) -> None:
+def enable(name: str, *, by: User | None = None, reason: str = "") -> None:
     """Let a disabled agent in again, with its secret and scopes as they are; tokens from before stay ended. Idempotent."""
     _admin(by)
     agent, at = find(name), now()
@@ -111,7 +114,7 @@ def enable(name: str, *, by: User | None = None) -> None:
         raise Conflict(f"The owner of {agent.name} is disabled, so nobody would answer for it; enable {agent.owner.email} first.")
     done = update(Agent).where(Agent.id == agent.id, Agent.enabled.is_(False)).values(enabled=True).returning(Agent.id)
     if db.session.execute(done).scalar_one_or_none() is not None:
-        log.append("agent.enabled", agent.id, at=at, **_by(by))
+        notes.append("agent.enabled", agent.id, why=reason, by=by, at=at)
 
 
 def set_scopes(name: str, scopes: Iterable[str], *, by: User | None, reason: str, seen: Iterable[str] | None = None) -> Change | None:
@@ -129,7 +132,7 @@ def set_scopes(name: str, scopes: Iterable[str], *, by: User | None, reason: str
     wished = checked(scopes, least=0)
     if identity.widened(agent.scopes, wished) and by is not None and _second_person(by):
         return changes.ask("scopes", agent.id, {"before": list(agent.scopes), "scopes": wished}, by=by, reason=reason)
-    _put(agent, wished, reason=reason, **_by(by))
+    _put(agent, wished, reason=reason, by=by)
     return None
 
 
@@ -138,7 +141,7 @@ def apply_scopes(change: Change, *, by: User) -> None:
     agent = find(change.subject, lock=True)
     if set(agent.scopes) != set(change.payload["before"]):
         raise Conflict(f"What {agent.name} may use changed since this was asked for; refuse this and ask again.")
-    _put(agent, checked(change.payload["scopes"], least=0), reason=change.reason, by=by.id, asked_by=change.asked_by, change=change.id)
+    _put(agent, checked(change.payload["scopes"], least=0), reason=change.reason, by=by, asked_by=change.asked_by, change=change.id)
 
 
 def checked(scopes: Iterable[str], *, least: int = 1) -> list[str]:
@@ -158,6 +161,20 @@ def checked(scopes: Iterable[str], *, least: int = 1) -> list[str]:
     if len(granted) > MOST_SCOPES:
         raise BadInput(f"An agent has at most {MOST_SCOPES} scopes.", problems={"scopes": f"are more than {MOST_SCOPES}"})
     return sorted(granted)
+
+
+def unknown(scopes: Iterable[str]) -> dict[str, str]:
+    """Those of these scopes that no installed tool answers to, each with a sentence that says what was probably meant."""
+    known = {tool.name: tool.effect for tool in tools.current().all()}
+    found = {}
+    for scope in scopes:
+        parsed = identity.read(scope)
+        if parsed is None or parsed.tool in (SOURCE, identity.EVERY_READ) or known.get(parsed.tool) == parsed.effect:
+            continue
+        near = [parsed.tool] if parsed.tool in known else difflib.get_close_matches(parsed.tool, known, n=1, cutoff=0.6)
+        instead = f" Did you mean {near[0]}:{known[near[0]]}?" if near else ""
+        found[scope] = f"No such tool is installed: {parsed.tool}:{parsed.effect}.{instead}"
+    return found
 
 
 def find(name_or_id: str, *, lock: bool = False) -> Agent:
@@ -223,12 +240,13 @@ def _either(name_or_id: str, *, lock: bool = False) -> Agent | None:
     return db.session.execute(query).scalar_one_or_none()
 
 
-def _put(agent: Agent, scopes: list[str], *, reason: str, **fields: Any) -> None:
+def _put(agent: Agent, scopes: list[str], *, reason: str, by: User | None, **fields: Any) -> None:
     before = sorted(agent.scopes)
     if before == scopes:
         return
+    turnstile.bar()
     db.session.execute(update(Agent).where(Agent.id == agent.id).values(scopes=scopes))
-    log.append("agent.scopes", agent.id, before=logged(before), after=logged(scopes), reason=log.commitment(reason), **fields)
+    notes.append("agent.scopes", agent.id, why=reason, by=by, before=logged(before), after=logged(scopes), **fields)
 
 
 def _second_person(by: User | None) -> bool:
@@ -245,7 +263,3 @@ def _team(team: str | None) -> str | None:
     if len(named) > 64 or not named.isprintable():
         raise BadInput("A team's name is 1 to 64 printable characters.", problems={"team": "1 to 64 printable characters"})
     return named or None
-
-
-def _by(person: User | None) -> dict[str, Any]:
-    return {"by": person.id if person else "cli"}

@@ -19,6 +19,7 @@ from copilot.models import Agent, AuditEvent, Ticket, Verdict
 from copilot.people import principals
 
 DAYS = 30
+ENOUGH = 20  # uses in the period, below which nothing is concluded from where they were
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,14 @@ def review(agent: Agent, *, days: int = DAYS) -> Review:
     """Compare an agent's scopes with what it did in these days."""
     at = now()
     since = at - timedelta(days=days)
+    known = tools.current().all()
+    if not known:
+        findings = tuple(
+            Finding(scope, 0, None, "No tools are loaded here, so nothing can be said of it.", (scope,)) for scope in agent.scopes
+        )
+        return Review(agent.name, days, since, findings, tuple(agent.scopes), tuple(agent.scopes))
     used = (*_judged(agent.id, since), *_handed_in(agent, since))
-    effects = {tool.name: tool.effect for tool in tools.current().all()} | {principals.SOURCE: "write"}
+    effects = {tool.name: tool.effect for tool in known} | {principals.SOURCE: "write"}
     granted = _granted(agent)
     findings = tuple(find(scope, used, effects=effects, days=days, young=granted[scope] > since) for scope in agent.scopes)
     after = tuple(sorted({scope for finding in findings for scope in finding.instead}))
@@ -77,35 +84,66 @@ def review(agent: Agent, *, days: int = DAYS) -> Review:
 
 
 def find(scope: str, used: Iterable[Use], *, effects: Mapping[str, str], days: int, young: bool) -> Finding:
-    """What is to be said of one scope: pure. `young`: it was granted within these days, so its not being used says nothing yet."""
+    """What is to be said of one scope: pure. `young`: it was granted within these days, so its use says nothing yet.
+
+    A use is evidence for what is needed; only many of them, over a whole period, are evidence for what is not.
+    """
     parsed = identity.read(scope)
     if parsed is None:
         return Finding(scope, 0, None, "This is no scope, so it grants nothing.", ())
     uses = [use for use in used if _covers(parsed, use)]
     count, last = sum(use.count for use in uses), max((use.last for use in uses), default=None)
     if not uses:
-        if parsed.tool != identity.EVERY_READ and effects.get(parsed.tool) != parsed.effect:
-            return Finding(scope, 0, None, "No such tool is installed.", ())
-        if young:
-            return Finding(scope, 0, None, f"Not used yet; granted less than {_days(days)} ago.", (scope,))
-        return Finding(scope, 0, None, f"Not used for {_days(days)} or longer.", ())
-    said, left = [], _reads(parsed, uses, effects)
-    if left != [parsed]:
-        total = sum(effect == "read" for effect in effects.values())
-        said.append(f"Covers {total} reads, of which {len(left)} {'was' if len(left) == 1 else 'were'} used.")
-    bound = [_region(each, uses) for each in left]
-    if bound != left:
-        regions = sorted({each.region for each in bound if each.region is not None})
-        said.append(
-            f"Used in {' and '.join(regions)} only." if len(bound) == 1 else f"Some were used in one region only: {', '.join(regions)}."
+        return _unused(scope, parsed, effects=effects, days=days, young=young)
+    if young:
+        return Finding(
+            scope, count, last, f"{_times(count)}; granted less than {_days(days)} ago, too lately to say that less would do.", (scope,)
         )
-    instead = tuple(sorted(map(str, bound)))
-    return Finding(scope, count, last, " ".join(said) or "Used as granted.", instead if said else (scope,))
+    left = _reads(parsed, uses, effects)
+    bound = [_region(each, uses) for each in left]
+    if bound == [parsed]:
+        return Finding(scope, count, last, f"{_times(count)}, as granted.", (scope,))
+    if count < ENOUGH:
+        few = f"{_times(count)} in {_days(days)}: fewer than {ENOUGH}, too few to say that less would do."
+        return Finding(scope, count, last, few, (scope,))
+    return Finding(scope, count, last, _less(parsed, left, bound, uses, effects=effects, days=days), tuple(sorted(map(str, bound))))
+
+
+def _unused(scope: str, parsed: Scope, *, effects: Mapping[str, str], days: int, young: bool) -> Finding:
+    if parsed.tool != identity.EVERY_READ and effects.get(parsed.tool) != parsed.effect:
+        return Finding(scope, 0, None, "No such tool is installed.", ())
+    if young:
+        return Finding(scope, 0, None, f"Not used yet; granted less than {_days(days)} ago.", (scope,))
+    return Finding(scope, 0, None, f"Not used for {_days(days)} or longer.", ())
+
+
+def _less(
+    parsed: Scope, left: Sequence[Scope], bound: Sequence[Scope], uses: Sequence[Use], *, effects: Mapping[str, str], days: int
+) -> str:
+    """The numbers a narrowing rests on, in a sentence or two."""
+    said = []
+    if list(left) != [parsed]:
+        total, count = sum(effect == "read" for effect in effects.values()), sum(use.count for use in uses)
+        were = "was" if len(left) == 1 else "were"
+        said.append(f"Covers {total} reads, of which {len(left)} {were} used, {count:,} times in {_days(days)}.")
+    for region in sorted({each.region for each in bound if each.region is not None and parsed.region is None}):
+        of = [each for each in bound if each.region == region]
+        count = sum(use.count for use in uses for each in of if _covers(each, use))
+        what = "" if list(left) == [parsed] else f" of {len(of)} of them" if len(of) < len(left) else ""
+        said.append(f"All {count:,} uses{what} in {_days(days)} were in {region}.")
+    return " ".join(said)
 
 
 def last_used() -> dict[str, datetime]:
-    """When each agent last asked the gate for something, by its id."""
-    return {row[0]: row[1] for row in db.session.execute(select(Verdict.agent_id, func.max(Verdict.at)).group_by(Verdict.agent_id))}
+    """When each agent last asked the gate for something or handed a ticket in, by its id."""
+    asked = select(Verdict.agent_id, func.max(Verdict.at)).group_by(Verdict.agent_id)
+    newest = select(func.max(Ticket.created_at)).where(Ticket.source == Agent.name).scalar_subquery()
+    brought = select(Agent.id, newest)
+    found: dict[str, datetime] = {}
+    for agent_id, at in (*db.session.execute(asked), *db.session.execute(brought)):
+        if at is not None:
+            found[agent_id] = max(at, found.get(agent_id, at))
+    return found
 
 
 def _covers(scope: Scope, use: Use) -> bool:
@@ -125,11 +163,14 @@ def _reads(scope: Scope, uses: Sequence[Use], effects: Mapping[str, str]) -> lis
 
 
 def _region(scope: Scope, uses: Iterable[Use]) -> Scope:
-    """The scope bound to the one region all its uses were in; unchanged where there were several, or none was known."""
+    """The scope bound to the one region its uses were in; unchanged where there were several, too few, or none was known."""
     if scope.region is not None or scope.tool == principals.SOURCE:
         return scope
-    regions = {use.region for use in uses if _covers(scope, use)}
-    return replace(scope, region=regions.pop()) if len(regions) == 1 and "" not in regions else scope
+    covered = [use for use in uses if _covers(scope, use)]
+    regions = {use.region for use in covered}
+    if len(regions) != 1 or "" in regions or sum(use.count for use in covered) < ENOUGH:
+        return scope
+    return replace(scope, region=regions.pop())
 
 
 def _judged(agent_id: str, since: datetime) -> list[Use]:
@@ -163,3 +204,7 @@ def _granted(agent: Agent) -> dict[str, datetime]:
 
 def _days(days: int) -> str:
     return "a day" if days == 1 else f"{days} days"
+
+
+def _times(count: int) -> str:
+    return "Used once" if count == 1 else f"Used {count:,} times"

@@ -9,10 +9,9 @@ from typing import Any
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
-from wtforms import BooleanField, HiddenField, SelectField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import DataRequired, InputRequired, Length, Optional, Regexp
 
+from copilot.audit import notes
 from copilot.autonomy import grants
 from copilot.db import db, transaction
 from copilot.errors import BadInput, Conflict, CopilotError
@@ -21,48 +20,22 @@ from copilot.models import Agent, Change, Grant
 from copilot.people import accounts, principals, privileges
 from copilot.review import inbox
 from copilot.web import access, problems
+from copilot.web.agentforms import AgentForm, NarrowForm, RotateForm, ScopesForm
 from copilot.web.forms import NoteForm, PlainForm
 
 bp = Blueprint("agents", __name__, url_prefix="/agents")
 
 lookers = access.roles("manager", "admin", "auditor")
 
-OVERLAPS = {"24": "Works on for 24 hours", "168": "Works on for a week", "0": "Ends at once, with every token"}
 _PERIODS = (7, 30, 90, 365)
-_PRINTABLE = Regexp(r"^[^\x00-\x1f\x7f]*$", message="Leave out characters one cannot print.")
-
-
-class AgentForm(NoteForm):
-    """A new agent."""
-
-    name = StringField("Name", [DataRequired("Give it a name."), Length(max=64), _PRINTABLE])
-    owner = SelectField("Owner", [InputRequired("Somebody has to answer for it.")])
-    team = StringField("Team", [Optional(), Length(max=64), _PRINTABLE])
-    scopes = TextAreaField("What it may use", [DataRequired("Give it at least one scope."), Length(max=50_000)])
-    drafts = BooleanField("Give it every new ticket to draft for")
-
-
-class ScopesForm(NoteForm):
-    """An agent's scopes, one a line; `seen` are those the page showed."""
-
-    scopes = TextAreaField("What it may use", [Length(max=50_000)])
-    seen = HiddenField()
-
-
-class NarrowForm(PlainForm):
-    """The scopes as they were shown, and the fewer ones to be left with."""
-
-    seen = HiddenField(validators=[InputRequired()])
-    after = HiddenField()
-
-
-class RotateForm(PlainForm):
-    """A new secret; `seen` keeps a form that is sent twice from rotating twice."""
-
-    overlap = SelectField(
-        "The secret it has now", [InputRequired()], choices=[SelectChoice(*each) for each in OVERLAPS.items()], default="24"
-    )
-    seen = HiddenField(validators=[InputRequired()])
+_LAST = 10
+_DONE = {
+    "agent.added": "Added",
+    "agent.scopes": "What it may use was changed",
+    "agent.rotated": "Given a new secret",
+    "agent.disabled": "Disabled",
+    "agent.enabled": "Enabled",
+}
 
 
 @bp.get("")
@@ -87,7 +60,7 @@ def new() -> ResponseReturnValue:
 def create() -> ResponseReturnValue:
     """Add an agent and show its secret, once."""
     person, form = access.viewer(), _agent_form(filled=True)
-    if not form.validate_on_submit():
+    if not form.validate_on_submit() or not form.known(form.scopes.data.split()):
         return _new(form, status=422)
     try:
         with transaction():
@@ -114,9 +87,10 @@ def scopes(agent_id: str) -> ResponseReturnValue:
     """Replace its scopes: less holds at once, more waits for a second person where that is the rule."""
     form = ScopesForm()
     agent = principals.find(agent_id)
-    if not form.validate_on_submit():
+    wished = (form.scopes.data or "").split()
+    if not form.validate_on_submit() or not form.known(scope for scope in wished if scope not in agent.scopes):
         return _page(agent, changing=form, status=422)
-    return _set(agent, form.scopes.data.split(), reason=form.note.data, seen=form.seen.data.split(), form=form)
+    return _set(agent, wished, reason=form.note.data, seen=form.seen.data.split(), form=form)
 
 
 @bp.post("/<agent_id>/narrow")
@@ -140,11 +114,11 @@ def rotate(agent_id: str) -> ResponseReturnValue:
     person, form = access.viewer(), RotateForm()
     agent = principals.find(agent_id)
     if not form.validate_on_submit():
-        return _page(agent, problem=("That cannot be done", "Choose what becomes of the secret it has now."), status=422)
+        return _page(agent, rotating=form, status=422)
     try:
         with transaction():
             overlap = timedelta(hours=int(form.overlap.data))
-            secret = principals.rotate(agent_id, by=person.user, overlap=overlap, seen=form.seen.data)
+            secret = principals.rotate(agent_id, by=person.user, overlap=overlap, seen=form.seen.data, reason=form.note.data)
     except Conflict as error:
         return _page(principals.find(agent_id), problem=problems.told(error), status=error.status)
     return _secret(principals.find(agent_id), secret)
@@ -154,11 +128,11 @@ def rotate(agent_id: str) -> ResponseReturnValue:
 @access.admins
 def disable(agent_id: str) -> ResponseReturnValue:
     """Shut it out at once."""
-    person, form = access.viewer(), PlainForm()
+    person, form = access.viewer(), NoteForm()
     if not form.validate_on_submit():
-        return _page(principals.find(agent_id), status=422)
+        return _page(principals.find(agent_id), shutting=form, status=422)
     with transaction():
-        principals.disable(agent_id, by=person.user)
+        principals.disable(agent_id, by=person.user, reason=form.note.data)
     flash("It is shut out: no token, no read and no approved action of it passes any more.", "warning")
     return redirect(url_for("agents.show", agent_id=agent_id), code=303)
 
@@ -167,12 +141,12 @@ def disable(agent_id: str) -> ResponseReturnValue:
 @access.admins
 def enable(agent_id: str) -> ResponseReturnValue:
     """Let it in again."""
-    person, form = access.viewer(), PlainForm()
+    person, form = access.viewer(), NoteForm()
     if not form.validate_on_submit():
-        return _page(principals.find(agent_id), status=422)
+        return _page(principals.find(agent_id), shutting=form, status=422)
     try:
         with transaction():
-            principals.enable(agent_id, by=person.user)
+            principals.enable(agent_id, by=person.user, reason=form.note.data)
     except Conflict as error:
         return _page(principals.find(agent_id), problem=problems.told(error), status=error.status)
     flash("It may sign in again. Tokens from before stay ended.", "success")
@@ -215,9 +189,7 @@ def _secret(agent: Agent, secret: str) -> ResponseReturnValue:
     )
 
 
-def _page(
-    agent: Agent, *, changing: ScopesForm | None = None, problem: tuple[str, str] | None = None, status: int = 200
-) -> ResponseReturnValue:
+def _page(agent: Agent, *, problem: tuple[str, str] | None = None, status: int = 200, **forms: NoteForm) -> ResponseReturnValue:
     asked = request.args.get("days", "")
     days = int(asked) if asked.isdecimal() and int(asked) in _PERIODS else privileges.DAYS
     held = " ".join(agent.scopes)
@@ -231,9 +203,11 @@ def _page(
         "last": privileges.last_used().get(agent.id),
         "waiting": _waiting(agent),
         "waits": switches.holds(approvals.SCOPES_SECOND_PERSON),
-        "changing": changing,
-        "change": changing or ScopesForm(formdata=None, scopes="\n".join(agent.scopes), seen=held),
-        "rotating": RotateForm(formdata=None, seen=principals.mark(agent)),
+        "last_changes": [(_DONE[said.kind], said) for said in notes.latest(principals.CHANGES, subject=agent.id, limit=_LAST)],
+        "changing": "changing" in forms,
+        "change": forms.get("changing") or ScopesForm(formdata=None, scopes="\n".join(agent.scopes), seen=held),
+        "rotating": forms.get("rotating") or RotateForm(formdata=None, seen=principals.mark(agent)),
+        "shutting": forms.get("shutting") or NoteForm(formdata=None),
         "held": held,
         "empty": PlainForm(formdata=None),
         "known": _known(),

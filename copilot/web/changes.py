@@ -41,7 +41,10 @@ class AnswerForm(FlaskForm):  # type: ignore[misc]  # flask_wtf ships no types
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One change as the page shows it. `gains` and `loses` are what an agent would have more and less than when it was asked."""
+    """One change as the page shows it. `gains` and `loses` are what an agent would have more and less than when it was asked.
+
+    `doubts` say which of the gains no installed tool answers to, and what was probably meant.
+    """
 
     row: Change
     title: str
@@ -49,6 +52,7 @@ class Wish:
     wished: str
     gains: tuple[str, ...]
     loses: tuple[str, ...]
+    doubts: tuple[str, ...]
     why_not: str | None
     mine: bool
     entitled: int
@@ -134,7 +138,9 @@ def _wish(row: Change, agents: dict[str, str]) -> Wish:
     agent = agents.get(agent_id, "an agent that is gone")
     refused = changes.refusal(row, person.user)
     before, after = row.payload.get("before"), row.payload.get("scopes")
-    gains = loses = ()
+    gains: tuple[str, ...] = ()
+    loses: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     if row.kind == "level":
         title = f"{label(tool)} by {agent}"
         now, wished = _level(before), _level([row.payload.get("level"), row.payload.get("percent")])
@@ -142,8 +148,9 @@ def _wish(row: Change, agents: dict[str, str]) -> Wish:
         title, now, wished = f"What {agent} may use", "", ""
         had, wants = set(before or ()), set(after or ())
         gains, loses = tuple(sorted(wants - had)), tuple(sorted(had - wants))
+        doubts = tuple(principals.unknown(gains).values()) if row.state == "waiting" else ()
     return Wish(
-        row, title, now, wished, gains, loses, None if refused is None else refused[1], row.asked_by == person.user_id,
+        row, title, now, wished, gains, loses, doubts, None if refused is None else refused[1], row.asked_by == person.user_id,
         changes.entitled(row) if row.state == "waiting" else 0,
     )  # fmt: skip
 

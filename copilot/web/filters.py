@@ -95,7 +95,9 @@ def stopped() -> list[tuple[str, Switch]]:
     """Every kill switch that is on, with words for what it covers."""
     thrown = switches.listed()
     names = {f"agent:{agent.id}": f"the agent {agent.name}" for agent in switches.agents()} if thrown else {}
-    return [(names.get(row.scope, "everything" if row.scope == "all" else row.scope.replace(":", " ")), row) for row in thrown]
+    return [
+        (names.get(row.scope, "everything" if row.scope == "all" else text.label(row.scope.removeprefix("tool:"))), row) for row in thrown
+    ]
 
 
 def asset(filename: str) -> str:

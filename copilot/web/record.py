@@ -11,7 +11,7 @@ from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import func, select
 
-from copilot.audit import log
+from copilot.audit import log, notes
 from copilot.db import db
 from copilot.models import Agent, AuditEvent, Decision, Proposal, Run, Ticket, User
 
@@ -51,6 +51,7 @@ class Entry:
     leaf_hash: str
     line: str
     link: str | None
+    why: str
 
 
 @bp.get("")
@@ -68,7 +69,8 @@ def index() -> ResponseReturnValue:
     if before.isascii() and before.isdigit() and len(before) < 19:
         statement = statement.where(AuditEvent.id < int(before))
     rows = db.session.scalars(statement.order_by(AuditEvent.id.desc()).limit(_AT_ONCE + 1)).all()
-    entries = [entry(row) for row in rows[:_AT_ONCE]]
+    why = notes.why(rows[:_AT_ONCE])
+    entries = [entry(row, why=why.get(row.id, "")) for row in rows[:_AT_ONCE]]
     return render_template(
         "record.html",
         entries=entries,
@@ -102,11 +104,11 @@ def related(wanted: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def entry(row: AuditEvent) -> Entry:
+def entry(row: AuditEvent, *, why: str = "") -> Entry:
     """An event for reading, with a link to the page of what it is about."""
     event = json.loads(row.line)
     fields = tuple((name, _words(value)) for name, value in event.items() if name not in _ABOVE and value not in (None, "", []))
-    return Entry(row.id, row.leaf, row.kind, row.subject, fields, row.created_at, row.leaf_hash, row.line, _link(row.subject))
+    return Entry(row.id, row.leaf, row.kind, row.subject, fields, row.created_at, row.leaf_hash, row.line, _link(row.subject), why)
 
 
 def _words(value: Any) -> Any:

@@ -6,14 +6,18 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
+from copilot.audit import notes
 from copilot.db import db, transaction
 from copilot.errors import BadInput
 from copilot.gate import approvals, library, switches, tools
 from copilot.models import Agent, Rule, User
-from copilot.web import access
+from copilot.web import access, text
 from copilot.web.forms import NoteForm, RuleForm, SwitchForm
 
 bp = Blueprint("settings", __name__, url_prefix="/settings")
+
+_LAST = 20
+_DONE = {"switch.thrown": "Kill switch thrown", "switch.released": "Kill switch released"}
 
 
 @bp.get("")
@@ -72,7 +76,7 @@ def _page(*, status: int = 200, **forms: SwitchForm | RuleForm) -> ResponseRetur
     changed = {row.name: row for row in db.session.scalars(select(Rule))}
     off = switches.rules_off()
     ids = {row.thrown_by for row in thrown} | {row.changed_by for row in changed.values()}
-    agents = switches.agents()
+    scopes = _scopes(switches.agents())
     context = {
         "thrown": thrown,
         "rules": approvals.RULES,
@@ -80,8 +84,11 @@ def _page(*, status: int = 200, **forms: SwitchForm | RuleForm) -> ResponseRetur
         "changed": changed,
         "broken": library.problem(),
         "names": {row.id: row.name for row in db.session.execute(select(User.id, User.name).where(User.id.in_(ids)))},
-        "scopes": _scopes(agents),
-        "people": switches.entitled_people(),
+        "scopes": {value: words for group in scopes.values() for value, words in group.items()},
+        "groups": scopes,
+        "people": {name: switches.people_for(name) for name in approvals.RULES},
+        "deciding": approvals.DECIDING,
+        "last": [(_told(said), said) for said in notes.latest(switches.CHANGES, limit=_LAST)],
         "chosen": request.form.get("scope", "") or request.form.get("name", ""),
         "throwing": forms.get("throwing") or SwitchForm(formdata=None),
         "releasing": forms.get("releasing"),
@@ -91,8 +98,19 @@ def _page(*, status: int = 200, **forms: SwitchForm | RuleForm) -> ResponseRetur
     return render_template("settings.html", **context), status
 
 
-def _scopes(agents: list[Agent]) -> dict[str, str]:
-    """What a switch can cover, with words for people."""
-    every = {"all": "Everything"}
-    every |= {f"agent:{agent.id}": f"Agent {agent.name}" for agent in agents}
-    return every | {f"tool:{tool.name}": f"Action {tool.name}" for tool in tools.current().all() if tool.effect == "write"}
+def _scopes(agents: list[Agent]) -> dict[str, dict[str, str]]:
+    """What a switch can cover, in groups, with words for people."""
+    known = tools.current().all()
+    return {
+        "": {"all": "Everything"},
+        "One agent": {f"agent:{agent.id}": f"Agent {agent.name}" for agent in agents},
+        "One action": {f"tool:{tool.name}": text.label(tool.name) for tool in known if tool.effect == "write"},
+        "One look-up": {f"tool:{tool.name}": text.label(tool.name) for tool in known if tool.effect == "read"},
+    }
+
+
+def _told(said: notes.Said) -> str:
+    """One change in words, without what it was about where that is a switch's scope."""
+    if said.kind == "rule.changed":
+        return f"Rule switched {'on' if said.event.get('on') else 'off'}"
+    return _DONE[said.kind]

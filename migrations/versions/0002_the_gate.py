@@ -18,10 +18,20 @@ depends_on = None
 TIME = sa.DateTime().with_variant(sa.DateTime(timezone=True), "postgresql")
 JSON = sa.JSON().with_variant(JSONB(), "postgresql")
 
-TABLES = ("verdicts", "policy_versions", "changes", "rates", "breakers", "tool_pins", "outbound_calls")
+TABLES = ("verdicts", "policy_versions", "changes", "notes", "rates", "breakers", "tool_pins", "outbound_calls")
 COLUMNS = {
     "agents": ("previous_hash", "previous_until", "team", "disabled_at"),
     "proposals": ("session", "tainted", "token_scopes"),
+    "proposal_versions": ("seen_messages", "seen_status"),
+}
+
+
+IMMUTABLE = {
+    "sqlite": ("CREATE TRIGGER notes_immutable BEFORE UPDATE ON notes BEGIN SELECT RAISE(ABORT, 'a note is immutable'); END",),
+    "postgresql": (
+        "CREATE FUNCTION notes_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'a note is immutable'; END $$",
+        "CREATE TRIGGER notes_immutable BEFORE UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION notes_refuse()",
+    ),
 }
 
 
@@ -34,6 +44,8 @@ def _columns() -> None:
     op.add_column("proposals", sa.Column("session", sa.String(200), nullable=False, server_default=""))
     op.add_column("proposals", sa.Column("tainted", sa.Boolean(), nullable=False, server_default=sa.true()))
     op.add_column("proposals", sa.Column("token_scopes", JSON, nullable=True))
+    op.add_column("proposal_versions", sa.Column("seen_messages", sa.Integer(), nullable=True))
+    op.add_column("proposal_versions", sa.Column("seen_status", sa.String(16), nullable=True))
 
 
 def _verdicts() -> None:
@@ -112,6 +124,26 @@ def _changes() -> None:
     op.create_index("ix_changes_kind_subject", "changes", ["kind", "subject"])
 
 
+def _notes() -> None:
+    """Why somebody did something; and a kill switch may be thrown from the command line, by nobody in `users`."""
+    op.create_table(
+        "notes",
+        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.Column("event", sa.String(64), nullable=False),
+        sa.Column("subject", sa.String(130), nullable=False),
+        sa.Column("by", sa.String(64), nullable=True),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_notes"),
+        sa.ForeignKeyConstraint(["by"], ["users.id"], name="fk_notes_by_users"),
+    )
+    op.create_index("ix_notes_subject_at", "notes", ["subject", "at"])
+    for statement in IMMUTABLE[op.get_bind().dialect.name]:
+        op.execute(statement)
+    with op.batch_alter_table("switches") as switches:
+        switches.alter_column("thrown_by", existing_type=sa.String(64), nullable=True)
+
+
 def _tools() -> None:
     """Rates, breakers, pinned definitions, and where requests went."""
     op.create_table(
@@ -159,6 +191,7 @@ def _tools() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_outbound_calls"),
     )
     op.create_index("ix_budgets_rule_ends_at", "budgets", ["rule", "ends_at"])
+    op.create_index("ix_tickets_source_created_at", "tickets", ["source", "created_at"])
     op.create_index("ix_outbound_calls_purpose_at", "outbound_calls", ["purpose", "at"])
     op.create_index("ix_outbound_calls_at", "outbound_calls", ["at"])
 
@@ -168,14 +201,21 @@ def upgrade() -> None:
     _columns()
     _verdicts()
     _changes()
+    _notes()
     _tools()
 
 
 def downgrade() -> None:
     """Drop them again; what they held is lost."""
+    op.execute("UPDATE switches SET thrown_by = (SELECT min(id) FROM users) WHERE thrown_by IS NULL")  # a switch stays on
+    with op.batch_alter_table("switches") as switches:
+        switches.alter_column("thrown_by", existing_type=sa.String(64), nullable=False)
+    op.drop_index("ix_tickets_source_created_at", "tickets")
     op.drop_index("ix_budgets_rule_ends_at", "budgets")
     for table in reversed(TABLES):
         op.drop_table(table)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION notes_refuse()")
     for table, names in COLUMNS.items():
         for name in names:
             op.drop_column(table, name)
