@@ -133,6 +133,18 @@ def test_only_managers_and_admins_change_a_level(app: Flask, agent: str, people:
     assert level(agent) == "suggest"
 
 
+def test_the_owner_of_an_agent_never_lets_it_run_alone(app: Flask, agent: str, people: People) -> None:
+    earn(agent, people)
+    with pytest.raises(NotEntitled, match="somebody else") as refused:
+        put(agent, people, "auto", by="dee")
+    assert refused.value.rule == "owner-never-approves"
+    assert (level(agent), events()) == ("suggest", [])
+    put(agent, people, "off", by="dee")  # less is always hers to say
+    put(agent, people, "suggest", by="dee")
+    put(agent, people, "auto")
+    assert level(agent) == "auto"
+
+
 def test_off_and_back_needs_no_evidence(app: Flask, agent: str, people: People) -> None:
     put(agent, people, "off", reason="", by="dee")
     assert level(agent) == "off"

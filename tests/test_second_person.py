@@ -17,7 +17,7 @@ from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, NotFou
 from copilot.gate import approvals, changes, switches
 from copilot.models import Agent, Change, Decision, User
 from copilot.people import principals, tokens
-from tests.support import browser, work
+from tests.support import api, browser, work
 from tests.support.people import People
 from tests.test_autonomy_grants import TOOL, earn
 
@@ -133,6 +133,37 @@ def test_who_never_confirms(agent: str, people: People, strict: None, by: str, r
     assert changes.entitled(changes.get(made)) == 0
 
 
+@pytest.mark.parametrize("owner", ["bo", "dee"])
+def test_neither_who_asked_nor_who_confirms_owns_the_agent(agent: str, people: People, strict: None, owner: str) -> None:
+    earn(agent, people)
+    owned_by(agent, people.ids["eli"])
+    made = ask(agent, people)
+    assert made is not None
+    owned_by(agent, people.ids[owner])
+    with pytest.raises(NotEntitled) as refused:
+        decide(made, people, by="dee")
+    assert refused.value.rule == "owner-never-approves"
+    with pytest.raises(NotEntitled) as refused, transaction():
+        grants.apply_level(changes.get(made), by=people.dee)
+    assert refused.value.rule == "owner-never-approves"
+    assert (state(made), grants.level(agent, TOOL)) == ("waiting", "suggest")
+    with pytest.raises(NotEntitled):
+        ask(agent, people, by=owner)
+
+
+def test_the_owner_is_told_so_on_the_board_and_by_the_api(agent: str, people: People, client: FlaskClient) -> None:
+    earn(agent, people)
+    browser.sign_in(client, "dee@example.com")
+    answer = browser.post(client, f"/actions/{agent}/{TOOL}/level", {"level": "auto", "note": "It has earned it"})
+    assert answer.status_code == 403
+    assert "The owner of an agent never lets it run alone; somebody else has to do that." in answer.text
+    assert "It has earned it" in answer.text, "nothing typed is lost"
+    call = api.as_person(client, people.dee)
+    told = call("PUT", f"/actions/refund-desk/{TOOL}/level", {"level": "auto", "reason": "It has earned it"})
+    assert (told.status_code, told.json["rule"]) == (403, "owner-never-approves")
+    assert grants.level(agent, TOOL) == "suggest"
+
+
 def test_a_disabled_manager_confirms_nothing(agent: str, people: People, strict: None) -> None:
     earn(agent, people)
     owned_by(agent, people.ids["eli"])
@@ -172,6 +203,7 @@ def test_evidence_that_is_gone_is_not_confirmed(agent: str, people: People, stri
 
 def test_one_wish_at_a_time_and_only_its_asker_withdraws_it(agent: str, people: People, strict: None) -> None:
     earn(agent, people)
+    owned_by(agent, people.ids["eli"])
     made = ask(agent, people)
     assert made is not None
     with pytest.raises(Conflict):

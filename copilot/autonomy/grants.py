@@ -38,6 +38,7 @@ _WHY = {
     "outcome-unknown": "nobody knows whether an action happened",
     "refused": "the gate refused an automatic action at the last check",
     "held": "an action's content did not match its approval",
+    "no-longer-automatic": "the policies no longer let it run without a person",
 }
 
 _grants: Any = Grant.__table__
@@ -69,7 +70,8 @@ def set_level(
 ) -> Wish | None:
     """Set a level on a manager's or admin's word; to auto only when the evidence clears the target.
 
-    Refused (rule `autonomy-evidence`) says in words what is missing. Setting the level there is changes nothing.
+    The agent's owner, who never approves what it drafts, never lets it run alone either. Refused (rule
+    `autonomy-evidence`) says in words what is missing. Setting the level there is changes nothing.
     Where running alone needs a second person nothing changes yet: `ask` keeps the wish, which comes back.
     """
     if by.role not in _MANAGING or not by.active:
@@ -78,6 +80,7 @@ def set_level(
     before = _standing(agent_id, tool)
     if before == (level, percent):
         return None
+    _no_owner(agent_id, level, by.id)
     if level in _ALONE and db.session.get(Rule, SECOND_PERSON) is not None:
         if ask is None:
             raise Refused("Letting this run alone needs a second person; ask for it on the actions board.", rule=SECOND_PERSON)
@@ -96,7 +99,14 @@ def apply_level(wish: Wish, *, by: User) -> None:
         raise NotEntitled("Somebody else than who asked, a manager or an admin, confirms this.", rule=SECOND_PERSON)
     if list(_standing(agent_id, tool)) != wish.payload["before"]:
         raise Conflict("The level was changed since this was asked; refuse it and have it asked anew.")
+    _no_owner(agent_id, level, wish.asked_by, by.id)
     _change(agent_id, tool, level, percent=percent, by=wish.asked_by, reason=wish.reason, confirmed_by=by.id)
+
+
+def _no_owner(agent_id: str, level: str, *people: str) -> None:
+    """Raise NotEntitled when one of these people owns the agent and the level lets it run alone."""
+    if level in _ALONE and db.session.scalar(select(Agent.owner_id).where(Agent.id == agent_id)) in people:
+        raise NotEntitled("The owner of an agent never lets it run alone; somebody else has to do that.", rule="owner-never-approves")
 
 
 def _standing(agent_id: str, tool: str) -> tuple[str, int]:

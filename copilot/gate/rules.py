@@ -164,7 +164,9 @@ _WORLD = {
 }
 _PEOPLE = {
     "requester-never-approves": RuleText("Whoever asked for something never approves it.", "Ask somebody else to decide it.", _ELSE),
-    "owner-never-approves": RuleText("The owner of an agent never approves what it drafted.", "Ask somebody else to decide it.", _ELSE),
+    "owner-never-approves": RuleText(
+        "The owner of an agent never approves what it drafted, and never lets it run alone.", "Ask somebody else to decide it.", _ELSE
+    ),
     "already-approved": RuleText("One person's approval counts once.", "Wait for another person, or ask one.", _ELSE),
     "two-people": RuleText("Where two people are needed, they are different people.", "Ask a second person to approve it.", _ELSE),
     "other-than-editor": RuleText(

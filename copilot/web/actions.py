@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from copilot.autonomy import board, grants
 from copilot.db import transaction
-from copilot.errors import BadInput, Conflict, NotFound, Refused
+from copilot.errors import BadInput, Conflict, NotEntitled, NotFound, Refused
 from copilot.gate import changes
 from copilot.web import access, problems
 from copilot.web.forms import LevelForm
@@ -32,7 +32,7 @@ def level(agent_id: str, tool: str) -> ResponseReturnValue:
         with transaction():
             wish = grants.set_level(agent_id, tool, form.level.data, by=person.user, reason=form.note.data.strip(), ask=changes.ask)
             waiting = None if wish is None else wish.id
-    except (BadInput, Refused, Conflict) as error:
+    except (BadInput, NotEntitled, Refused, Conflict) as error:
         return _board(about=(agent_id, tool), form=form, problem=problems.told(error), status=error.status)
     if waiting is not None:
         flash("Asked. It is done when a second person confirms it; until then the level stays as it is.", "warning")
