@@ -96,6 +96,7 @@ def _propose(work: runs.Work, wants: runs.Wants) -> None:
         run_id=work.run_id,
         requester_id=work.requester_id,
         request_key=f"{work.run_id}:{wants.call_id}",
+        heard=work.heard,
     )
     try:
         prepared = proposals.prepare(wish)
@@ -110,6 +111,7 @@ def _propose(work: runs.Work, wants: runs.Wants) -> None:
         events.publish("run", work.run_id)
     else:
         proposal_changed(proposal_id)
+        refresh(proposal_id)  # the customer may have written while the agent drafted
 
 
 def _told_why(work: runs.Work, call_id: str, error: CopilotError) -> None:
@@ -146,7 +148,7 @@ def execute(proposal_id: str) -> None:
         if claim.refresh:
             _look_again(proposal_id)
     else:
-        result = adapters.perform(claim, late=partial(_late, claim))  # no transaction open
+        result = writes.stopped(claim) or adapters.perform(claim, late=partial(_late, claim))  # no transaction open
         _settle(claim, result)
     proposal_changed(proposal_id)
 
@@ -175,7 +177,7 @@ def _late(claim: adapters.Claim, result: adapters.Result) -> None:
 def refresh(proposal_id: str) -> None:
     """Show people how things stand now: a new version of a waiting proposal, when the customer wrote or the ticket moved since."""
     snap = facts.snapshot(proposal_id)
-    outdated = snap.proposal.state == arcs.PENDING and (facts.customer_wrote_since(snap) or facts.ticket_ended_since(snap))
+    outdated = snap.proposal.state == arcs.PENDING and facts.outdated(snap) is not None
     database.read_again()
     if outdated:
         _look_again(proposal_id)
@@ -210,9 +212,7 @@ def deliver() -> None:
     outbox.drain()
 
 
-def replay(version_id: str) -> None:
-    """Judge what was recorded again with a draft of the policies."""
-    history.run(version_id)
+replay = history.run  # judge what was recorded again with a draft of the policies
 
 
 def roll_up() -> None:

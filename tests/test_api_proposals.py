@@ -90,7 +90,7 @@ def test_two_agents_do_not_share_keys_but_do_share_intents(client: FlaskClient, 
     second = api.as_agent(client, staff.add_agent(people.ids["bo"], name="second", scopes=("pay_key:write",)))
     same = propose(second)
     assert (same.status_code, same.json["code"]) == (409, "duplicate-intent")
-    assert first["id"] in same.json["detail"]
+    assert first["id"] not in same.json["detail"], "it is somebody else's"
     assert propose(second, invoice="I-2").status_code == 201
 
 

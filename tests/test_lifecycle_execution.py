@@ -587,11 +587,11 @@ def test_a_failure_or_an_unknown_outcome_falls_back_to_suggest(auto: str, book: 
     assert work.state(work.propose(auto, "pay_opaque")) == "PENDING"
 
 
-def test_a_refused_claim_falls_back_too_and_a_person_decides(auto: str, book: Ledger) -> None:
+def test_a_world_that_moved_says_nothing_against_an_action_that_runs_alone(auto: str, book: Ledger) -> None:
     proposal_id = work.propose(auto)
     book.move("c1/main")
     jobs.execute(proposal_id)
-    assert (work.state(proposal_id), _level(auto, "pay_key")) == ("PENDING", "suggest")
+    assert (work.state(proposal_id), _level(auto, "pay_key")) == ("PENDING", "auto")
     assert work.row(proposal_id).approvals_required == 1
 
 

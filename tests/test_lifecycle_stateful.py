@@ -25,7 +25,7 @@ from copilot import app as application
 from copilot import config, jobs
 from copilot import db as database
 from copilot.db import db, transaction
-from copilot.errors import BadInput, Conflict, NotEntitled, Refused
+from copilot.errors import BadInput, Conflict, NotEntitled, Refused, Unavailable
 from copilot.gate import switches
 from copilot.gateway import adapters, reads, writes
 from copilot.gateway.adapters import Claim
@@ -46,7 +46,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"memo": "m"},
 )
 FAULTS = (None, None, None, "refuse", "error_before", "error_after")
-EXPECTED = (BadInput, Conflict, NotEntitled, Refused)  # a no is an answer; whether it was the right one the records tell
+EXPECTED = (BadInput, Conflict, NotEntitled, Refused, Unavailable)  # a no is an answer; whether it was the right one the records tell
 
 
 @dataclass

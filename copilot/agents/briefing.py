@@ -30,6 +30,7 @@ class Brief:
     known: tuple[Known, ...]
     marks: Mapping[str, str]
     prompt_version: str
+    heard: int
 
 
 def prepare(run: Run) -> Brief:
@@ -42,7 +43,9 @@ def prepare(run: Run) -> Brief:
     unheard = _unheard(run.id, ticket.id)
     entries = _since(run, told, unheard, cover) if told else _first(run, ticket, agent, unheard, cover)
     new = [entry.message for entry in entries if entry.message is not None]
-    return Brief((*told, *new), tuple(entries), offered(agent, ticket), known, cover.marks, prompts.version())
+    told_now = {message_id for entry in entries for message_id in entry.details.get("messages", ())}
+    heard_now = len(_customers(ticket.id) & (heard(run.id) | told_now))
+    return Brief((*told, *new), tuple(entries), offered(agent, ticket), known, cover.marks, prompts.version(), heard_now)
 
 
 def offered(agent: Agent, ticket: Ticket) -> tuple[Tool, ...]:
@@ -67,6 +70,10 @@ def heard(run_id: str) -> frozenset[str]:
     """The ids of the ticket's messages this run has been told."""
     rows = db.session.execute(select(Step.details).where(Step.run_id == run_id, Step.kind == "prompt")).scalars()
     return frozenset(message_id for details in rows for message_id in details.get("messages", ()))
+
+
+def _customers(ticket_id: str) -> frozenset[str]:
+    return frozenset(db.session.scalars(select(Message.id).where(Message.ticket_id == ticket_id, Message.author == "customer")))
 
 
 class _Cover:

@@ -32,6 +32,7 @@ class Work:
     known: tuple[Known, ...] = ()
     marks: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     tokens: int = 0
+    heard: int = 0  # how many of the customer's messages the conversation holds
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ def claim(run_id: str) -> Work | None:
         known=brief.known,
         marks=brief.marks,
         tokens=run.input_tokens + run.output_tokens,
+        heard=brief.heard,
     )
 
 

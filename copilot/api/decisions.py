@@ -21,6 +21,8 @@ def decide(proposal_id: str) -> Response:
     reviewer_id = edge.person(*DECIDING_ROLES).id
     proposals.visible(proposal_id)
     sent = edge.body(bodies.DecisionBody)
+    if sent.verdict != "reject":
+        jobs.refresh(proposal_id)
     edit = None
     if sent.verdict == "edit":
         if sent.arguments is None:

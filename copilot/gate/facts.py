@@ -218,20 +218,42 @@ def read_customer_text(run_id: str) -> bool:
     return db.session.scalar(said.limit(1)) is not None or db.session.scalar(read.limit(1)) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the author of a version had before them: how many messages of the customer, and how the ticket stood."""
+
+    messages: int = 0
+    status: str | None = None
+
+
+def seen(ticket: Ticket | None) -> Seen:
+    """What there is to be seen now. Messages are counted and not timed: one may be committed after a later one."""
+    return Seen() if ticket is None else Seen(_customer_messages(ticket.id), ticket.status)
+
+
 def ticket_ended_since(snap: Snapshot) -> bool:
-    """Whether the ticket was solved or closed after the current version was written."""
-    ticket = snap.ticket
-    return ticket is not None and ticket.status in ("solved", "closed") and ticket.updated_at > snap.version.created_at
+    """Whether the ticket was solved or closed since the current version's author looked."""
+    ended = ("solved", "closed")
+    return snap.ticket is not None and snap.ticket.status in ended and snap.version.seen_status not in (*ended, snap.ticket.status)
 
 
 def customer_wrote_since(snap: Snapshot) -> bool:
-    """Whether the customer sent a message after the current version was written."""
-    if snap.ticket is None:
-        return False
-    later = select(Message.id).where(
-        Message.ticket_id == snap.ticket.id, Message.author == "customer", Message.created_at > snap.version.created_at
-    )
-    return db.session.scalar(later.limit(1)) is not None
+    """Whether the customer sent a message since the current version's author looked."""
+    return snap.ticket is not None and _customer_messages(snap.ticket.id) > (snap.version.seen_messages or 0)
+
+
+def outdated(snap: Snapshot) -> tuple[str, str] | None:
+    """Why people should look at this again before anything is decided or done, as (rule, sentence)."""
+    if ticket_ended_since(snap):
+        return "ticket-ended", "The ticket was closed or solved since this was drafted."
+    if customer_wrote_since(snap):
+        return "customer-wrote", "The customer wrote again since this was drafted; read it before you decide."
+    return None
+
+
+def _customer_messages(ticket_id: str) -> int:
+    query = select(func.count()).select_from(Message).where(Message.ticket_id == ticket_id, Message.author == "customer")
+    return db.session.scalar(query) or 0
 
 
 @dataclass(frozen=True, slots=True)

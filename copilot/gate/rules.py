@@ -39,7 +39,7 @@ _IDENTITY = {
     ),
     "kill-switch": RuleText(
         "Nothing starts while the kill switch is on.",
-        "Wait until a manager releases the kill switch; clocks stand still meanwhile.",
+        "Wait until a manager releases the kill switch; review deadlines stand still meanwhile.",
         _MANAGER,
     ),
     "schema": RuleText(

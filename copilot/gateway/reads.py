@@ -12,7 +12,7 @@ from typing import Any
 from copilot import db as database
 from copilot.db import db
 from copilot.errors import BadInput, NotFound, Refused, Unavailable
-from copilot.gate import arcs, check, digest, facts, judgements, library, schema, tools
+from copilot.gate import arcs, check, digest, facts, judgements, library, schema, switches, tools
 from copilot.gateway import adapters, asking, mcptools, reserve
 from copilot.models import Agent, Ticket
 from copilot.toolkit import Call, Preview, Tool, ToolError, ToolRefused
@@ -82,14 +82,14 @@ class Observed:
 
 
 def observe(proposal_id: str) -> Observed | None:
-    """Look at an approved proposal's target before it is claimed; None when it is not approved.
+    """Look at an approved proposal's target before it is claimed; None when it is not approved or a kill switch covers it.
 
     Raises Unavailable when the target cannot be looked at. A repeat under the same key is not compared: what moved
     since may be its own effect.
     """
     snap = facts.snapshot(proposal_id)
     proposal, version = snap.proposal, snap.version
-    if proposal.state != arcs.APPROVED:
+    if proposal.state != arcs.APPROVED or check.switched_off(switches.thrown(), agent_id=proposal.agent_id, tool=proposal.tool):
         database.read_again()
         return None
     tool = tools.current().find(proposal.tool)

@@ -61,11 +61,7 @@ def _moved(snap: facts.Snapshot, observed: Observed) -> tuple[str, str] | None:
         return "target-moved", "What this would change is not as it was when it was approved."
     if shown is not None and (shown.customer_id or None) != version.customer_ref:
         return "target-moved", "The target belongs to another customer than when this was approved."
-    if facts.ticket_ended_since(snap):
-        return "ticket-ended", "The ticket was closed or solved since this was drafted."
-    if facts.customer_wrote_since(snap):
-        return "customer-wrote", "The customer wrote again since this was drafted; read it before you decide."
-    return None
+    return facts.outdated(snap)
 
 
 def _values(preview: Preview) -> tuple[Any, Any]:

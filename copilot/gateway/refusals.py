@@ -71,7 +71,7 @@ def send_back(snap: facts.Snapshot, rule: str, reason: str) -> NotClaimed | None
     )
     if moved is None:
         return None
-    if snap.proposal.automatic:
+    if snap.proposal.automatic and rule == "no-longer-automatic":  # a world that moved says nothing against the action
         grants.fall_back(moved.agent_id, moved.tool, why=rule, proposal_id=moved.id)
     return NotClaimed(arcs.PENDING, rule, reason, refresh=True)
 

@@ -10,16 +10,16 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from copilot import db as database
 from copilot.audit import log
 from copilot.db import db, new_id
-from copilot.gate import arcs, check, facts, judgements, library, lifecycle, policy, switches, tools
+from copilot.gate import arcs, check, facts, judgements, library, lifecycle, policy, switches, tools, turnstile
 from copilot.gateway import aftermath, breaker, limits, recheck, refusals, reserve, slots, tooltoken
 from copilot.gateway.adapters import Claim, Failed, Result, Succeeded, Unknown
 from copilot.gateway.reads import Observed, intact
-from copilot.models import Execution, Proposal
+from copilot.models import Agent, Execution, Proposal
 from copilot.notify import outbox
 from copilot.toolkit import Tool
 
@@ -30,6 +30,7 @@ def claim(proposal_id: str, observed: Observed) -> Claim | refusals.NotClaimed |
     Judges everything again in this transaction: digest, age, tool, policy, entitlement, kill switch, revision, budget,
     and whether the tool has room and is well.
     """
+    turnstile.enter()
     snap = facts.snapshot(proposal_id)
     proposal, version = snap.proposal, snap.version
     if proposal.state != arcs.APPROVED or version.version != observed.version:
@@ -46,6 +47,7 @@ def claim(proposal_id: str, observed: Observed) -> Claim | refusals.NotClaimed |
     assert tool is not None
     arguments = json.loads(version.arguments)
     request = facts.request(snap, tool, arguments, known=observed.preview.known if observed.preview else None)
+    _take_turns(snap, tool, request, policies)
     known = facts.again(snap, tool, request, policies)
     given = check.policy_input(request, known)
     verdict = check.evaluate(given, arguments, policies)
@@ -55,15 +57,30 @@ def claim(proposal_id: str, observed: Observed) -> Claim | refusals.NotClaimed |
         claimed = refusals.refuse(snap, verdict.rule, verdict.reason, next_step=verdict.next_step)
     elif (unapproved := recheck.unapproved(snap, tool, check.policy_context(request, known), verdict, policies)) is not None:
         claimed = refusals.send_back(snap, *unapproved)
-    elif slots.free(tool, snap.now) and breaker.allows(tool.name, snap.now):
+    elif slots.free(tool, snap.now):
         claimed = _take(snap, tool, arguments, request, policies)
     else:
-        claimed = None  # stays approved until the tool has room or has recovered; the sweeper tries again
+        claimed = None  # stays approved until the tool has room; the sweeper tries again
     if claimed is not None:  # else it is judged anew the next time
         judgements.record(
             "claim", given, verdict, agent_id=snap.agent.id, policies=policies, at=snap.now, amount=request.amount, proposal=about
         )
     return claimed
+
+
+class _NotNow(Exception):
+    """The tool is left alone for the moment; undoes what the claim has done so far."""
+
+
+def stopped(claim: Claim) -> Failed | None:
+    """Whether a kill switch was thrown, or the agent disabled, between the claim and the call, which then is not made."""
+    enabled = db.session.scalar(select(Agent.enabled).where(Agent.id == claim.agent_id))
+    covered = check.switched_off(switches.thrown(), agent_id=claim.agent_id, tool=claim.tool.name)
+    database.read_again()
+    if enabled and not covered:
+        return None
+    why = "A kill switch was thrown" if covered else "The agent was disabled"
+    return Failed(f"{why} before the call was made, so nothing happened. It can be proposed anew.")
 
 
 def settle(claim: Claim, result: Result) -> str:
@@ -104,6 +121,15 @@ def evidence(proposal_id: str, tool: Tool, found: Succeeded) -> bool:
     return moved is not None
 
 
+def _take_turns(snap: facts.Snapshot, tool: Tool, request: check.Request, policies: policy.Policies) -> None:
+    """Claims whose policies look at a counter go one after the other: none is judged by a number that another is about to change."""
+    asked = {fact.removeprefix("used.") for mentioned in policies.mentions.values() for fact in mentioned if fact.startswith("used.")}
+    if asked:
+        customer, session = request.target_customer, snap.proposal.session
+        drawn = facts.charges_of(snap.agent, snap.ticket, tool, request.amount, snap.now, policies, customer=customer, session=session)
+        turnstile.one_at_a_time(charge.key for charge in drawn if charge.rule in asked)
+
+
 def _take(
     snap: facts.Snapshot, tool: Tool, arguments: dict[str, Any], request: check.Request, policies: policy.Policies
 ) -> Claim | refusals.NotClaimed | None:
@@ -135,6 +161,10 @@ def _take(
             if moved is None:
                 return None
             reserve.reserve(proposal_id, charges)
+            if not breaker.allows(tool.name, now):
+                raise _NotNow
+    except _NotNow:
+        return None  # stays approved until the tool has recovered
     except reserve.OverBudget as over:
         if over.charge.interval:
             return None  # a rate: it stays approved until there is room

@@ -198,11 +198,14 @@ _LEVELS = {
 }
 
 
+_CAME_BACK = {True: "It was approved before and came back:", False: "Look again:"}
+
+
 def _why(proposal: Proposal, policies: tuple[str, ...]) -> tuple[str, ...]:
     """Our own sentences for why a person is asked: the gate's reason, each deciding policy, the level, the count."""
     sent_back = proposal.verdict.get("sent_back") or {}
     sentences = [
-        f"It was approved before and came back: {sent_back['reason']}" if sent_back.get("reason") else "",
+        f"{_CAME_BACK[bool(sent_back.get('approved', True))]} {sent_back['reason']}" if sent_back.get("reason") else "",
         str(proposal.verdict.get("reason") or ""),
     ]
     sentences += [library.in_force().sentence(name) for name in policies]

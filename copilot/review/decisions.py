@@ -73,6 +73,8 @@ def decide(
     ):
         raise AlreadyDecided("The time to decide is over; it expires now. Nothing you sent was recorded.")
     entitlement.entitled(snap, reviewer, to_run=verdict != "reject")
+    if verdict != "reject" and (moved := facts.outdated(snap)) is not None:
+        raise StaleDigest(f"{moved[1]} Nothing was decided. Look at it again.")
     if verdict == "reject":
         return _reject(snap, reviewer, reason, via)
     if verdict == "approve":

@@ -15,8 +15,9 @@ from copilot.errors import BadInput, Conflict, Refused, StaleDigest
 from copilot.gate import arcs, check, facts, judgements, lifecycle, schema, tools
 from copilot.models import Proposal, ProposalVersion
 from copilot.notify import outbox
-from copilot.review import proposals, versions
+from copilot.review import judging, versions
 from copilot.review.versions import Content
+from copilot.toolkit import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +36,28 @@ def prepare(proposal_id: str, arguments: Any) -> Edit:
     snap = facts.snapshot(proposal_id)
     tool = tools.current().get(snap.proposal.tool)
     normalised = schema.normalise(tool, arguments)
-    agent_name, ticket_id = snap.agent.name, snap.ticket.external_id if snap.ticket else None
-    database.read_again()
-    return Edit(proposal_id, versions.look(tool, normalised, agent_name=agent_name, ticket_id=ticket_id))
+    seen = facts.Seen(snap.version.seen_messages or 0, snap.version.seen_status)  # whoever edits has seen what the version shows
+    return _looked(snap, tool, normalised, seen=seen)
 
 
 def prepare_refresh(proposal_id: str) -> Edit:
     """Ask the tool again what the current arguments mean; no transaction may be open."""
-    return prepare(proposal_id, json.loads(facts.snapshot(proposal_id).version.arguments))
+    snap = facts.snapshot(proposal_id)
+    tool = tools.current().get(snap.proposal.tool)
+    return _looked(snap, tool, json.loads(snap.version.arguments), seen=facts.seen(snap.ticket))
+
+
+def _looked(snap: facts.Snapshot, tool: Tool, arguments: dict[str, Any], *, seen: facts.Seen) -> Edit:
+    proposal_id, agent_name, ticket_id = snap.proposal.id, snap.agent.name, snap.ticket.external_id if snap.ticket else None
+    database.read_again()
+    return Edit(proposal_id, versions.look(tool, arguments, agent_name=agent_name, ticket_id=ticket_id, seen=seen))
 
 
 def refresh(proposal_id: str, edit: Edit) -> bool:
     """Write a new version with the same arguments after the world moved, so that people decide on how things stand now.
 
-    Earlier approvals are void with their version. False when somebody changed or decided the proposal meanwhile.
+    What moved stands on the card. Earlier approvals are void with their version. False when somebody changed or decided
+    the proposal meanwhile.
     """
     snap = facts.snapshot(proposal_id, lock=True)
     if snap.proposal.state != arcs.PENDING or edit.content.canonical != snap.version.arguments:
@@ -68,9 +77,13 @@ def refresh(proposal_id: str, edit: Edit) -> bool:
             fields = {"tool": moved.tool, "rule": verdict.rule, "reason": verdict.reason}
             outbox.add("denied", subject=proposal_id, dedupe=f"denied:{proposal_id}", fields=fields)
         return moved is not None
-    sent_back = snap.proposal.verdict.get("sent_back")
+    moved_on = facts.outdated(snap)
+    sent_back = snap.proposal.verdict.get("sent_back") or (
+        {"rule": moved_on[0], "reason": moved_on[1], "approved": False} if moved_on is not None else None
+    )
     said = judgements.row(verdict) | ({"sent_back": sent_back} if sent_back else {})
-    _new_version(snap, edit.content, judged, said, editor_id=snap.version.editor_id, needs_other=snap.version.needs_other, decision_id=None)
+    editor, needs_other = snap.version.editor_id, snap.version.needs_other
+    _new_version(snap, edit.content, judged, said, editor_id=editor, needs_other=needs_other, decision_id=None)
     return True
 
 
@@ -90,7 +103,7 @@ def apply(snap: facts.Snapshot, what: Content, *, editor_id: str, decision_id: s
 def _new_version(
     snap: facts.Snapshot,
     what: Content,
-    judged: proposals.Judged,
+    judged: judging.Judged,
     said: dict[str, Any],
     *,
     editor_id: str | None,
@@ -129,16 +142,16 @@ def _new_version(
     return moved
 
 
-def _judged(snap: facts.Snapshot, what: Content) -> proposals.Judged:
+def _judged(snap: facts.Snapshot, what: Content) -> judging.Judged:
     """A person is deciding, so the level that would let it run alone plays no part."""
     level = "suggest" if snap.level == "auto" else snap.level
-    return proposals.judge(
+    return judging.judge(
         what,
         agent=snap.agent,
         ticket=snap.ticket,
         level=level,
         confidence=snap.proposal.confidence,
-        origin=facts.origin(snap.proposal),
+        came=facts.origin(snap.proposal),
         now=snap.now,
     )
 

@@ -14,10 +14,11 @@ from copilot.audit import log
 from copilot.autonomy import grants
 from copilot.db import db, new_id
 from copilot.errors import BadInput, Conflict, DuplicateIntent, NotFound, Refused
-from copilot.gate import arcs, check, facts, judgements, library, lifecycle, policy, rules, schema, tools
+from copilot.gate import arcs, check, facts, judgements, lifecycle, rules, schema, tools
 from copilot.models import Agent, Decision, Proposal, ProposalVersion, Ticket
-from copilot.review import versions
+from copilot.review import judging, versions
 from copilot.review.versions import Content
+from copilot.toolkit import Tool
 
 REVIEW_TIME = {"high": timedelta(hours=4), "medium": timedelta(hours=8), "low": timedelta(hours=24)}
 MAX_RATIONALE = 20_000
@@ -38,11 +39,12 @@ class Draft:
     request_key: str | None = None
     retry_of: str | None = None
     token_scopes: tuple[str, ...] | None = None  # of the access token it came with, where that is narrower than the agent
+    heard: int | None = None  # how many of the customer's messages its author had read; None: those there are now
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A draft ready to be judged; `refused` carries the tool's own no as (rule, sentence)."""
+    """A draft ready to be judged; `refused` carries a no from before or by the tool's own look, as (rule, sentence)."""
 
     draft: Draft
     content: Content
@@ -52,21 +54,44 @@ class Prepared:
 def prepare(draft: Draft) -> Prepared:
     """Normalise the draft and ask the tool about it; no transaction may be open.
 
-    Raises NotFound for an unknown tool, BadInput for arguments that do not fit, Unavailable when the tool cannot be asked.
+    Whom the gate stops anyway gets no look at the target. Raises NotFound for an unknown tool, BadInput for arguments
+    that do not fit, Unavailable when the tool cannot be asked or a kill switch covers it.
     """
     tool = tools.current().get(draft.tool)
     if tool.effect != "write":
         raise BadInput("This tool only reads, so there is nothing to propose; call it.", problems={"tool": "only reads"})
     if draft.confidence is not None and not 0 <= draft.confidence <= 1:
         raise BadInput("Confidence lies between 0 and 1.", problems={"confidence": "must lie between 0 and 1"})
-    arguments = schema.normalise(tool, draft.arguments)
+    arguments = _normalised(draft, tool)
     agent, ticket = _around(draft)
-    agent_name, external_id = agent.name, ticket.external_id if ticket else None
+    stopped = judging.beforehand(tool, arguments, agent=agent, ticket=ticket, came=_origin(draft)).stopped
+    agent_name, external_id, seen = agent.name, ticket.external_id if ticket else None, facts.seen(ticket)
+    if draft.heard is not None:
+        seen = replace(seen, messages=draft.heard)
     database.read_again()
+    if stopped is not None:
+        return Prepared(draft, versions.unseen(tool, arguments, seen=seen), refused=(stopped["rule"], stopped["reason"]))
     try:
-        return Prepared(draft, versions.look(tool, arguments, agent_name=agent_name, ticket_id=external_id))
+        return Prepared(draft, versions.look(tool, arguments, agent_name=agent_name, ticket_id=external_id, seen=seen))
     except Refused as refusal:
-        return Prepared(draft, versions.unseen(tool, arguments), refused=(refusal.rule, str(refusal)))
+        return Prepared(draft, versions.unseen(tool, arguments, seen=seen), refused=(refusal.rule, str(refusal)))
+
+
+def _normalised(draft: Draft, tool: Tool) -> dict[str, Any]:
+    """The arguments as they would run. Misshapen ones become no proposal, but the record keeps that they were asked for."""
+    try:
+        return schema.normalise(tool, draft.arguments)
+    except BadInput:
+        given = draft.arguments if isinstance(draft.arguments, dict) else {}
+        with database.transaction():
+            agent, ticket = _around(draft)
+            asked = judging.beforehand(tool, given, agent=agent, ticket=ticket, came=_origin(draft))
+            judging.keep_stopped(asked, agent_id=agent.id)
+        raise
+
+
+def _origin(draft: Draft) -> facts.Origin:
+    return judging.origin(draft.agent_id, ticket_id=draft.ticket_id, run_id=draft.run_id, token_scopes=draft.token_scopes)
 
 
 def propose(prepared: Prepared) -> Proposal:
@@ -82,7 +107,7 @@ def propose(prepared: Prepared) -> Proposal:
     agent, ticket = _around(draft)
     now = database.now()
     level, came = facts.level(agent.id, what.tool.name), _origin(draft)
-    judged = judge(what, agent=agent, ticket=ticket, level=level, confidence=draft.confidence, origin=came, now=now)
+    judged = judging.judge(what, agent=agent, ticket=ticket, level=level, confidence=draft.confidence, came=came, now=now)
     if prepared.refused is not None and not isinstance(judged.verdict, check.Refused):
         rule, reason = prepared.refused
         judged = replace(judged, verdict=check.Refused(rule, reason, next_step=rules.next_step(rule)))
@@ -99,44 +124,6 @@ def propose(prepared: Prepared) -> Proposal:
             raise
         return first
     return db.session.get_one(Proposal, proposal_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The gate's preflight verdict with what it was asked, ready to be kept."""
-
-    verdict: check.Verdict
-    given: check.Input
-    policies: policy.Policies
-
-    def keep(self, stage: str, what: Content, *, agent_id: str, proposal: tuple[str, int], at: datetime) -> None:
-        """Write it into the record."""
-        judgements.record(
-            stage, self.given, self.verdict, agent_id=agent_id, policies=self.policies, at=at, amount=what.amount, proposal=proposal
-        )  # fmt: skip
-
-
-def judge(
-    what: Content, *, agent: Agent, ticket: Ticket | None, level: str, confidence: float | None, origin: facts.Origin, now: datetime
-) -> Judged:
-    """The gate's preflight verdict on a content."""
-    policies = library.in_force()
-    known = facts.load(
-        agent=agent,
-        ticket=ticket,
-        tool=what.tool,
-        amount=what.amount,
-        now=now,
-        policies=policies,
-        level=level,
-        origin=origin,
-        customer=what.preview.customer_id,
-    )
-    request = check.Request(
-        what.tool, what.arguments, what.amount, what.target, what.preview.customer_id, confidence, what.preview.known
-    )  # fmt: skip
-    given = check.policy_input(request, known)
-    return Judged(check.evaluate(given, what.arguments, policies), given, policies)
 
 
 def _around(draft: Draft) -> tuple[Agent, Ticket | None]:
@@ -169,9 +156,9 @@ def _same_intent(draft: Draft, what: Content) -> Proposal | None:
         return found
     if draft.request_key is not None and found.request_key == draft.request_key:  # committed since `_first` looked
         return _first(draft, what)
-    raise DuplicateIntent(
-        f"The same is already {'done' if found.state in arcs.TERMINAL else 'waiting or under way'}: see proposal {found.id}."
-    )
+    how = "done" if found.state in arcs.TERMINAL else "waiting or under way"
+    where = f"see proposal {found.id}" if found.agent_id == draft.agent_id else "somebody else proposed it"
+    raise DuplicateIntent(f"The same is already {how}: {where}.")
 
 
 def _same(found: Proposal, what: Content) -> bool:
@@ -179,13 +166,7 @@ def _same(found: Proposal, what: Content) -> bool:
     return found.tool == what.tool.name and db.session.scalar(drafted) == what.canonical
 
 
-def _origin(draft: Draft) -> facts.Origin:
-    """How a draft came about. An outside agent's session is its work on one ticket; what else it has read nobody knows."""
-    session = draft.run_id or (f"{draft.agent_id}:{draft.ticket_id}" if draft.ticket_id else draft.agent_id)
-    return facts.Origin(session, draft.run_id is None or facts.read_customer_text(draft.run_id), draft.token_scopes)
-
-
-def _write(draft: Draft, what: Content, *, level: str, judged: Judged, origin: facts.Origin, now: datetime) -> str:
+def _write(draft: Draft, what: Content, *, level: str, judged: judging.Judged, origin: facts.Origin, now: datetime) -> str:
     proposal_id, verdict = new_id("prop"), judged.verdict
     automatic = isinstance(verdict, check.Allowed)
     state = arcs.APPROVED if automatic else arcs.DENIED if isinstance(verdict, check.Refused) else arcs.PENDING

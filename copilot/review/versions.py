@@ -13,7 +13,7 @@ from sqlalchemy import insert
 
 from copilot.db import db, new_id
 from copilot.errors import BadInput
-from copilot.gate import digest, library
+from copilot.gate import digest, facts, library
 from copilot.gateway import reads
 from copilot.models import ProposalVersion
 from copilot.toolkit import Money, Preview, Tool
@@ -32,19 +32,20 @@ class Content:
     intent: str | None
     preview: Preview
     revision: str | None
+    seen: facts.Seen
 
 
-def look(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_id: str | None) -> Content:
+def look(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_id: str | None, seen: facts.Seen) -> Content:
     """Ask the tool what these (normalised) arguments mean; raises Refused or Unavailable from the tool."""
-    return content(tool, arguments, reads.look(tool, arguments, agent_name=agent_name, ticket_id=ticket_id))
+    return content(tool, arguments, reads.look(tool, arguments, agent_name=agent_name, ticket_id=ticket_id), seen=seen)
 
 
-def unseen(tool: Tool, arguments: dict[str, Any]) -> Content:
-    """The content of a draft the tool itself refused to look at; it can only be stored as denied."""
-    return content(tool, arguments, reads.Look(Preview(tool.name.replace("_", " ").capitalize()), None))
+def unseen(tool: Tool, arguments: dict[str, Any], *, seen: facts.Seen) -> Content:
+    """The content of a draft that the tool was not asked about, or refused to look at; it can only be stored as denied."""
+    return content(tool, arguments, reads.Look(Preview(tool.name.replace("_", " ").capitalize()), None), seen=seen)
 
 
-def content(tool: Tool, arguments: dict[str, Any], seen: reads.Look) -> Content:
+def content(tool: Tool, arguments: dict[str, Any], shown: reads.Look, *, seen: facts.Seen) -> Content:
     """Put a content together; BadInput when one of the tool's own declarations cannot read the arguments."""
     return Content(
         tool=tool,
@@ -54,8 +55,9 @@ def content(tool: Tool, arguments: dict[str, Any], seen: reads.Look) -> Content:
         target=_text(_declared(tool, "target", tool.target, arguments)),
         payee=_text(_declared(tool, "payee", tool.payee, arguments)),
         intent=_intent(tool, arguments),
-        preview=seen.preview,
-        revision=seen.revision,
+        preview=shown.preview,
+        revision=shown.revision,
+        seen=seen,
     )
 
 
@@ -99,6 +101,8 @@ def row(
         "preview": json.loads(digest.canonical(shown)),
         "editor_id": editor_id,
         "needs_other": needs_other,
+        "seen_messages": what.seen.messages,
+        "seen_status": what.seen.status,
         "created_at": at,
     }
 

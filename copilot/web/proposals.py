@@ -49,6 +49,7 @@ def approve(proposal_id: str) -> ResponseReturnValue:
         return card_page(
             proposal_id, status=422, problem=("Nothing was approved", "The form did not say what you saw. Look again and approve.")
         )
+    jobs.refresh(proposal_id)  # whoever approves has read what the customer wrote last
     try:
         with transaction():
             decided = decisions.decide(proposal_id, reviewer=person.user, verdict="approve", seen=form.seen.data)
