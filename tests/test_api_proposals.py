@@ -50,6 +50,13 @@ def decide(caller: api.Caller, proposal: dict[str, Any], verdict: str, **more: A
     return caller("POST", f"/proposals/{proposal['id']}/decisions", {"verdict": verdict, "digest": proposal["digest"], **more})
 
 
+def test_what_the_tool_shows_is_for_the_people_who_decide(client: FlaskClient, bot: api.Caller, people: People) -> None:
+    made = propose(bot).json
+    shown = api.as_person(client, people.ana)("GET", f"/proposals/{made['id']}").json
+    assert shown["consequence"] == "Pay 60.00 EUR to account C-1/main for invoice I-1"
+    assert (shown["before"], shown["after"]) == ({"paid": "0.00"}, {"paid": "60.00 EUR"})
+
+
 def test_a_proposal_waits_for_a_person_and_says_everything_they_need(bot: api.Caller, agent: str) -> None:
     response = propose(bot, rationale="It is due.", confidence=0.8)
     assert response.status_code == 201
@@ -59,8 +66,7 @@ def test_a_proposal_waits_for_a_person_and_says_everything_they_need(bot: api.Ca
     assert made["arguments"] == {**PAY, "memo": ""}
     assert made["amount"] == {"minor": 6000, "currency": "EUR"}
     assert (made["target"], made["payee"]) == ("account:C-1/main", "C-1/main")
-    assert made["consequence"] == "Pay 60.00 EUR to account C-1/main for invoice I-1"
-    assert (made["before"], made["after"]) == ({"paid": "0.00"}, {"paid": "60.00 EUR"})
+    assert (made["consequence"], made["before"], made["after"], made["facts"]) == ("", {}, {}, {}), "what the tool shows is for people"
     assert made["verdict"]["kind"] == "needs_approval"
     assert made["url"] == f"http://127.0.0.1:8000/proposals/{made['id']}"
     assert (made["rationale"], made["confidence"]) == ("It is due.", 0.8)

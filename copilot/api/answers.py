@@ -16,7 +16,7 @@ from copilot.api import edge
 from copilot.db import db
 from copilot.errors import NotFound
 from copilot.gate import policy
-from copilot.models import Decision, Proposal, ProposalVersion
+from copilot.models import Decision, Proposal, ProposalVersion, User
 
 
 class _Answer(BaseModel):
@@ -220,7 +220,8 @@ def proposals(ids: Iterable[str]) -> list[ProposalAnswer]:
 
 def _proposal(row: Proposal) -> ProposalAnswer:
     current = next(version for version in row.versions if version.version == row.version)
-    preview = current.preview
+    # What the tool showed is for the people who decide: an agent that may only propose must not read through it.
+    preview = current.preview if isinstance(edge.caller(), User) else {}
     return ProposalAnswer(
         id=row.id,
         version=row.version,

@@ -1,12 +1,18 @@
-"""Asking a read tool: behind its breaker, in one of its slots, before its deadline, and only an answer that fits is passed on."""
+"""Asking a tool without changing anything: behind its breaker, in one of its slots, before its deadline.
+
+Only an answer that fits what a read declares is passed on.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from copilot.errors import Refused, Unavailable
+from copilot.errors import BadInput, Refused, Unavailable
 from copilot.gateway import adapters, breaker, slots
-from copilot.toolkit import Call, Tool
+from copilot.toolkit import Call, Tool, ToolError, ToolRefused
+
+T = TypeVar("T")
 
 
 def read(tool: Tool, arguments: dict[str, Any], call: Call) -> Any:
@@ -28,3 +34,37 @@ def read(tool: Tool, arguments: dict[str, Any], call: Call) -> Any:
             raise Refused(message, rule="tool-refused")
         case _:
             raise Unavailable(f"{name} could not answer. {answered.message}")
+
+
+def hook(tool: Tool, ask: Callable[[], T]) -> T:
+    """What a writing tool's own preview or revision says. No transaction may be open; errors as of `read`.
+
+    Looking has a breaker apart from doing: a service may still tell what it can no longer do.
+    """
+    breaker.enter(_looking(tool))
+    name = tool.name.replace("_", " ").capitalize()
+    well: adapters.Result = adapters.Succeeded(None)
+    try:
+        answer = adapters.within(tool.timeout, lambda: slots.held(tool, ask))
+    except ToolRefused as refusal:
+        breaker.leave(_looking(tool), well)
+        raise Refused(str(refusal)[:2000] or f"{name} refused.", rule="tool-refused") from refusal
+    except (BadInput, Refused, Unavailable):
+        raise
+    except TimeoutError as error:
+        raise _away(tool, f"{name} did not answer within {tool.timeout:.0f} seconds.") from error
+    except ToolError as error:
+        raise _away(tool, f"{name} could not be asked: {str(error)[:500]}") from error
+    except Exception as error:
+        raise _away(tool, f"{name} could not be asked ({type(error).__name__}).") from error
+    breaker.leave(_looking(tool), well)
+    return answer
+
+
+def _away(tool: Tool, message: str) -> Unavailable:
+    breaker.leave(_looking(tool), adapters.Unknown(message))
+    return Unavailable(message)
+
+
+def _looking(tool: Tool) -> str:
+    return f"{tool.name} look"

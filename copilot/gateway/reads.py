@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from copilot import db as database
 from copilot.db import db
-from copilot.errors import BadInput, NotFound, Refused, Unavailable
+from copilot.errors import NotFound, Refused
 from copilot.gate import arcs, check, digest, facts, judgements, library, schema, switches, tools
-from copilot.gateway import adapters, asking, mcptools, reserve
+from copilot.gateway import asking, mcptools, reserve
 from copilot.models import Agent, Ticket
-from copilot.toolkit import Call, Preview, Tool, ToolError, ToolRefused
+from copilot.toolkit import Call, Preview, Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +49,8 @@ def look(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_id: s
     Raises Refused when the tool says the arguments cannot work, Unavailable when it cannot be asked.
     """
     _usable(tool)
-    reading = _call_for(tool, agent_name, ticket_id)
-    show = tool.preview
-    with _asking(tool):
-        preview = adapters.within(tool.timeout, lambda: show(arguments, reading)) if show else Preview(_generic(tool, arguments))
+    reading, show = _call_for(tool, agent_name, ticket_id), tool.preview
+    preview = asking.hook(tool, lambda: show(arguments, reading)) if show else Preview(_generic(tool, arguments))
     return Look(preview, revision(tool, arguments, agent_name=agent_name, ticket_id=ticket_id))
 
 
@@ -63,8 +59,7 @@ def revision(tool: Tool, arguments: dict[str, Any], *, agent_name: str, ticket_i
     if tool.revision is None:
         return None
     ask, reading = tool.revision, _call_for(tool, agent_name, ticket_id)
-    with _asking(tool):
-        found = adapters.within(tool.timeout, lambda: ask(arguments, reading))
+    found = asking.hook(tool, lambda: ask(arguments, reading))
     return None if found is None else str(found)[:200]
 
 
@@ -192,22 +187,6 @@ def _judge(
 
 def _call_for(tool: Tool, agent_name: str, ticket_id: str | None) -> Call:
     return Call(idempotency_key="read", deadline=datetime.now(UTC) + timedelta(seconds=tool.timeout), agent=agent_name, ticket_id=ticket_id)
-
-
-@contextlib.contextmanager
-def _asking(tool: Tool) -> Iterator[None]:
-    try:
-        yield
-    except ToolRefused as refusal:
-        raise Refused(str(refusal)[:2000] or f"{_called(tool)} refused.", rule="tool-refused") from refusal
-    except ToolError as error:
-        raise Unavailable(f"{_called(tool)} could not be asked: {str(error)[:500]}") from error
-    except (BadInput, Refused, Unavailable):
-        raise
-    except TimeoutError as error:
-        raise Unavailable(f"{_called(tool)} did not answer within {tool.timeout:.0f} seconds.") from error
-    except Exception as error:
-        raise Unavailable(f"{_called(tool)} could not be asked ({type(error).__name__}).") from error
 
 
 def _generic(tool: Tool, arguments: dict[str, Any]) -> str:
