@@ -12,7 +12,7 @@ from dotenv import load_dotenv
 
 from copilot import config
 from copilot.errors import BadInput, CopilotError
-from copilot.processes import mcpserver, policies, staff
+from copilot.processes import mcpserver, policies, staff, switching
 from copilot.processes.answers import json_option, show
 
 
@@ -156,6 +156,7 @@ def bench(proposals: int, as_json: bool) -> None:
 main.add_command(staff.users)
 main.add_command(staff.agents)
 main.add_command(policies.policy)
+main.add_command(switching.switch)
 main.add_command(mcpserver.command)
 
 

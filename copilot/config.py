@@ -77,7 +77,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     secret_key = env.get("SECRET_KEY") or _kept(data_dir / "secret_key")
     if secret_key is not None and len(secret_key) < 16:
         raise SetupError("SECRET_KEY is too short: use 32 or more random characters.")
-    policy_dir = Path(env["COPILOT_POLICY_DIR"]).expanduser().resolve() if "COPILOT_POLICY_DIR" in env else None
+    toolkits, policies = env.get("COPILOT_TOOLKITS"), env.get("COPILOT_POLICY_DIR")
+    if toolkits is None and policies is None:  # one without the other would not fit
+        toolkits, policies = _kept(data_dir / "toolkits"), _kept(data_dir / "policy_dir")
     return Settings(
         database_url=_database(env.get("DATABASE_URL"), data_dir),
         redis_url=_redis(env.get("REDIS_URL") or _kept(data_dir / "redis_url")),
@@ -89,8 +91,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         base_url=_base_url(env.get("COPILOT_BASE_URL") or _kept(data_dir / "base_url") or "http://127.0.0.1:8000"),
         timezone=_timezone(env.get("COPILOT_TIMEZONE", "UTC")),
         trusted_proxies=_count("COPILOT_TRUSTED_PROXIES", env.get("COPILOT_TRUSTED_PROXIES", "0")),
-        toolkits=_toolkits(env.get("COPILOT_TOOLKITS", "")),
-        policy_dir=policy_dir,
+        toolkits=_toolkits(toolkits or ""),
+        policy_dir=Path(policies).expanduser().resolve() if policies else None,
         tools_file=Path(env["COPILOT_TOOLS_FILE"]).expanduser().resolve() if "COPILOT_TOOLS_FILE" in env else None,
         outbound_allow=tuple(part.strip() for part in env.get("COPILOT_OUTBOUND_ALLOW", "").split(",") if part.strip()),
         slack_webhook_url=_http("SLACK_WEBHOOK_URL", env.get("SLACK_WEBHOOK_URL")),
@@ -100,7 +102,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _kept(file: Path) -> str | None:
-    """What the supervisor wrote down for later commands: the secret it made, the embedded server's address, its own address."""
+    """What the supervisor wrote down for later commands: its secret, the embedded server's address, its own, the sample company's tools."""
     return file.read_text().strip() or None if file.is_file() else None
 
 

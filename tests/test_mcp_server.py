@@ -114,6 +114,11 @@ def test_what_the_gate_or_the_api_refuses_is_an_error_with_its_rule(url: str, se
             assert "no such tool" in str(unknown.content)
             nobody = await agent.call_tool("proposal_status", {"proposal_id": "prop_none"})
             assert (nobody.is_error, told(nobody)["status"]) == (True, 404)
+            for odd in ("", " ", "../tickets", "prop_x?wait=30", "a/b", None):
+                for about in ("proposal_status", "wait_for_decision", "withdraw"):
+                    found = await agent.call_tool(about, {"proposal_id": odd})
+                    assert (found.is_error, told(found)["status"]) == (True, 404), (about, odd)
+                    assert "There is no such proposal." in str(found.content)
             mine = told(await agent.call_tool("pay_key", PAY))
             back = told(await agent.call_tool("withdraw", {"proposal_id": mine["proposal_id"], "note": "A mistake."}))
             assert (back["outcome"], back["state"]) == ("taken-back", "WITHDRAWN")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -13,10 +14,11 @@ from sqlalchemy import select, update
 from copilot import db as database
 from copilot import jobs
 from copilot.db import db, fresh_context, transaction
-from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused
+from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, Refused, SetupError
 from copilot.gate import approvals, history, library, policy, switches, tools
 from copilot.models import PolicyVersion, User
-from copilot.processes import doctor
+from copilot.processes import clock, doctor
+from copilot.web import text
 from tests.support import ROOT, browser, work
 from tests.support.people import People
 
@@ -83,6 +85,77 @@ def test_the_folder_becomes_a_version_when_it_changed_and_only_then(app: Flask, 
     assert [(row.number, row.source, row.state) for row in library.listed()] == [(2, "files", "published"), (1, "files", "published")]
     assert library.in_force().hash == changed.hash
     assert work.kinds(library.listed()[0].id) == ["policy.published"]
+
+
+CASE = '\n[[case]]\nname = "{0}"\ntool = "{1}"\narguments = {2}\nexpect = "{3}"\n'
+PAYMENT = '{ invoice = "i", account = "c1/main", amount_minor = 1000, currency = "EUR" }'
+GOOD = CASE.format("One person decides ten euros", "pay_key", PAYMENT, "one person")
+ABSENT = CASE.format("About a tool of another installation", "fly_away", "{}", "allowed")
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize(
+    ("tests", "said"),
+    [
+        (CASE.format("Ten euros are refused", "pay_key", PAYMENT, "refused"), "“Ten euros are refused” (expected refused, got one person)"),
+        ('[[case]]\nname = "Half a case"\n', "Half a case"),
+    ],
+)
+def test_a_folder_whose_own_tests_fail_is_not_taken_over(
+    adopted: dict[str, str], agent: str, people: People, caplog: pytest.LogCaptureFixture, tests: str, said: str
+) -> None:
+    folder = policy.from_files(strict(adopted) | {"tests.toml": GOOD + tests}, tools=tools.current().all())
+    with pytest.raises(SetupError, match="not taken over") as refused, transaction():
+        library.adopt(folder)
+    assert said in str(refused.value)
+    assert "One person decides ten euros" not in str(refused.value)
+    assert [row.number for row in library.listed()] == [1]
+    policy.install(folder)
+    clock._adopt()  # as a clock that starts with this folder
+    assert said in caplog.text
+    assert [row.number for row in library.listed()] == [1]
+    assert work.state(work.propose(agent)) == "PENDING", "what was in force still decides"
+
+
+@pytest.mark.both_databases
+def test_tests_about_tools_that_are_not_installed_keep_no_folder_out(
+    adopted: dict[str, str], people: People, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="copilot.gate.library")
+    folder = policy.from_files(adopted | {"tests.toml": GOOD + ABSENT}, tools=tools.current().all())
+    with transaction():
+        library.adopt(folder)
+    assert [row.number for row in library.listed()] == [2, 1]
+    assert "About a tool of another installation" in caplog.text
+    assert library.in_force().hash == folder.hash
+
+
+@pytest.mark.both_databases
+def test_asking_for_a_replay_while_it_is_published_changes_nothing(adopted: dict[str, str], people: People) -> None:
+    """What a version was published on stays beside it, also when somebody presses the button in that very moment."""
+    made = draft(people, strict(adopted))
+    replayed(made, people)
+    published, said = threading.Event(), []
+
+    def late() -> None:
+        with fresh_context():
+            published.wait(30)
+            try:
+                with transaction():
+                    history.ask(made, days=90, by=people.bo)
+            except CopilotError as error:
+                said.append(error.code)
+
+    other = threading.Thread(target=late)
+    other.start()
+    with transaction():
+        library.publish(made, by=people.dee, note="agreed")
+        db.session.flush()
+        published.set()
+        time.sleep(0.5)  # time to read what is about to be no draft any more
+    other.join(60)
+    assert said == ["conflict"]
+    assert (version(made).state, version(made).replay_state, (version(made).replay or {})["days"]) == ("published", "done", 30)
 
 
 @pytest.mark.both_databases
@@ -395,6 +468,30 @@ def test_a_version_goes_its_whole_way_on_the_pages(adopted: dict[str, str], agen
     newest = library.listed()[0]
     assert browser.post(other, f"/policies/{newest.id}/discard", {}).status_code == 303
     assert db.session.scalars(select(PolicyVersion.state).order_by(PolicyVersion.number)).all() == ["published", "published", "discarded"]
+
+
+@pytest.mark.both_databases
+def test_the_first_version_says_each_rule_once_in_the_order_of_its_file(
+    adopted: dict[str, str], people: People, client: FlaskClient
+) -> None:
+    browser.sign_in(client, "bo@example.com")
+    first = library.listed()[0]
+    sentences = [str(text.shown(sentence)) for sentence in policy.current().sentences.values()]
+    page = client.get(f"/policies/{first.id}").text
+    assert [page.count(f"<li>{sentence}</li>") for sentence in sentences] == [1] * len(sentences)
+    places = [page.index(f"<li>{sentence}</li>") for sentence in sentences]
+    assert places == sorted(places)
+    assert "What changes against" not in page
+
+
+def test_an_author_is_told_that_the_drafts_own_tests_fail(adopted: dict[str, str], people: People, client: FlaskClient) -> None:
+    case = '[[case]]\nname = "Everything is allowed"\ntool = "pay_key"\neffect = "write"\nexpect = "allowed"\n'
+    made = draft(people, adopted | {"tests.toml": case})
+    browser.sign_in(client, "bo@example.com")
+    page = client.get(f"/policies/{made}").text
+    assert "Its own tests do not all pass, so it cannot be published." in page
+    assert "somebody else has to publish it" in page
+    assert "Replay this version over recorded verdicts first" not in page, "a replay would not help"
 
 
 @pytest.mark.parametrize(("who", "status"), [("ana", 403), ("cy", 200), ("bo", 200), ("dee", 200)])

@@ -13,6 +13,7 @@ from flask import Flask
 from copilot import doorbell, jobs
 from copilot.app import create_app
 from copilot.db import transaction
+from copilot.errors import SetupError
 from copilot.gate import library, policy
 from copilot.processes import logs
 from copilot.processes.stopping import Stop
@@ -66,8 +67,11 @@ def _do(app: Flask, tick: Tick) -> None:
 
 
 def _adopt() -> None:
-    with transaction():
-        library.adopt(policy.current())
+    try:
+        with transaction():
+            library.adopt(policy.current())
+    except SetupError as error:
+        _log.error("clock: what is in force stays. %s", error)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ Reads run through the gate. Calling a write only proposes it: the answer tells w
 from __future__ import annotations
 
 import copy
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _OWN: dict[str, Json] = {
     },
 }
 _READ_OWN = ("ticket_id",)
+_PROPOSAL = re.compile(r"[A-Za-z0-9_-]{1,130}")
 _ID = {"type": "string", "description": "The proposal's id."}
 
 
@@ -116,7 +118,9 @@ def _propose(client: Client, offer: Offer, given: Json, own: Json) -> Told:
 
 
 def _about(client: Client, name: str, arguments: Mapping[str, Any]) -> Told:
-    proposal_id = str(arguments.get("proposal_id") or "")
+    proposal_id = str(arguments.get("proposal_id") or "").strip()
+    if not _PROPOSAL.fullmatch(proposal_id):  # such a one would be another address
+        return Told("There is no such proposal.", {"status": 404, "code": "not-found"}, error=True)
     if name == "withdraw":
         return _stands(client, client.withdraw(proposal_id, note=str(arguments.get("note") or "")), wait=0)
     wait = _seconds(arguments.get("seconds", 60)) if name == "wait_for_decision" else 0

@@ -51,6 +51,7 @@ def policy_replay(directory: Path, days: int, as_json: bool) -> None:
 
 def _told(found: dict[str, Any]) -> str:
     lines = [f"{found['directory']}: {found['policies']} policies and {found['budgets']} budgets, without a mistake."]
+    lines += [found["note"]] if found["note"] else []
     for case in found["cases"]:
         lines.append(f"  {'ok    ' if case['ok'] else 'FAILED'}  {case['name']}")
         if not case["ok"]:

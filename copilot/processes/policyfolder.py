@@ -11,6 +11,8 @@ from copilot.errors import BadInput, SetupError
 from copilot.gate import cases, policy, tools
 from copilot.toolkit import Tool
 
+NO_TOOLS = "No tools are loaded: set COPILOT_TOOLKITS=module:attribute (the sample company's is copilot.demo.tools:shop)."
+
 
 def examine(directory: Path | None) -> dict[str, Any]:
     """Load the folder and run its cases; SetupError names the mistake that keeps it from loading."""
@@ -27,6 +29,7 @@ def examine(directory: Path | None) -> dict[str, Any]:
         "policies": len(policies.statements),
         "budgets": len(policies.budget_rules),
         "tools": len(installed),
+        "note": None if installed else f"{NO_TOOLS} Without them only what does not speak of a tool's own arguments is checked.",
         "cases": [asdict(outcome) for outcome in report.outcomes],
         "unreached": list(report.unreached),
         "absent": list(report.absent),

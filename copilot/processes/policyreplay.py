@@ -15,7 +15,7 @@ def replay(directory: Path, *, days: int) -> dict[str, Any]:
     files = folder.from_disk(directory)
     with console.inside():
         try:
-            return history.replayed(files, days=days)
+            return {"note": console.no_tools(), **history.replayed(files, days=days)}
         except BadInput as error:
             raise SetupError(f"Policies in {directory}: {error}") from error
 
@@ -24,6 +24,7 @@ def told(result: dict[str, Any]) -> str:
     """The result for a person."""
     total, reviewer = result["total"], result["reviewer"]
     lines = [f"{total['verdicts']:,} recorded verdicts of {result['days']} days judged again in {result['seconds']} s."]
+    lines += [result["note"]] if result["note"] else []
     for each in result["flips"]:
         words = history.words(each["about"])
         lines.append(

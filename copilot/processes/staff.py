@@ -86,6 +86,15 @@ def users_revoke_tokens(email: str) -> None:
     click.echo(f"{count} tokens of {email} ended.")
 
 
+_reason = click.option("--reason", default="", help="Why; it stands in the record.")
+
+
+def _doubtful(answer: dict[str, Any]) -> None:
+    """Warn of scopes that no installed tool answers to; on the command line they are granted all the same."""
+    for doubt in answer.pop("doubts"):
+        click.echo(f"Warning: {doubt}", err=True)
+
+
 @click.group()
 def agents() -> None:
     """Agents and other programs, each with its own scopes and an owner."""
@@ -108,6 +117,7 @@ def agents() -> None:
 def agents_add(name: str, scopes: tuple[str, ...], owner: str, team: str | None, drafts: bool, as_json: bool) -> None:
     """Add an agent and print its secret, once."""
     answer = _console().add_agent(name, scopes=scopes, owner=owner, drafts=drafts, team=team)
+    _doubtful(answer)
     show(answer, as_json=as_json, text=_SECRET.format(**answer))
 
 
@@ -144,10 +154,11 @@ class _Span(click.ParamType[timedelta]):
 @click.option(
     "--now", "at_once", is_flag=True, help="End the old secret and every token at once, as after a leak; the same as --overlap 0."
 )
+@_reason
 @json_option
-def agents_rotate(name: str, overlap: timedelta, at_once: bool, as_json: bool) -> None:
+def agents_rotate(name: str, overlap: timedelta, at_once: bool, reason: str, as_json: bool) -> None:
     """Give an agent a new secret and print it, once."""
-    answer = _console().rotate_agent(name, overlap=timedelta(0) if at_once else overlap)
+    answer = _console().rotate_agent(name, overlap=timedelta(0) if at_once else overlap, reason=reason)
     until = answer["old_secret_until"]
     ends = f"The old secret works until {until}." if until else "The old secret and every token ended."
     show(answer, as_json=as_json, text=f"{_SECRET.format(**answer)}\n{ends}")
@@ -155,17 +166,19 @@ def agents_rotate(name: str, overlap: timedelta, at_once: bool, as_json: bool) -
 
 @agents.command("disable")
 @click.argument("name")
-def agents_disable(name: str) -> None:
+@_reason
+def agents_disable(name: str, reason: str) -> None:
     """Shut an agent out at once."""
-    _console().disable_agent(name)
+    _console().disable_agent(name, reason=reason)
     click.echo(f"{name} can no longer do anything.")
 
 
 @agents.command("enable")
 @click.argument("name")
-def agents_enable(name: str) -> None:
+@_reason
+def agents_enable(name: str, reason: str) -> None:
     """Let a disabled agent in again, with the secret and scopes it has."""
-    _console().enable_agent(name)
+    _console().enable_agent(name, reason=reason)
     click.echo(f"{name} may sign in again. Tokens from before stay ended.")
 
 
@@ -186,6 +199,7 @@ def agents_scopes(name: str, scopes: tuple[str, ...], nothing: bool, reason: str
     if scopes and nothing:
         raise click.UsageError("Give --scope or --none, not both.")
     answer = _console().agent_scopes(name, scopes=scopes if scopes or nothing else None, reason=reason)
+    _doubtful(answer)
     show(answer, as_json=as_json, text="\n".join(answer["scopes"]) or f"{name} may use nothing.")
 
 

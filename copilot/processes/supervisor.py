@@ -178,6 +178,8 @@ def _start_company(made: Installation, folder: Path) -> None:
     environ["COPILOT_SHOP_URL"] = f"http://127.0.0.1:{made.family.announced(shop, seconds=30)}"
     environ["COPILOT_TOOLKITS"] = "copilot.demo.tools:shop"
     environ["COPILOT_POLICY_DIR"] = str(_DEMO_POLICIES)
+    (folder / "toolkits").write_text(environ["COPILOT_TOOLKITS"] + "\n")  # commands on this folder know its tools and policies
+    (folder / "policy_dir").write_text(environ["COPILOT_POLICY_DIR"] + "\n")
     if made.plan.offline:
         model = Child(
             "model",

@@ -185,7 +185,7 @@ def _version(version_id: str, *, problem: tuple[str, str] | None = None, status:
     policies, broken = versions.read(version.files)
     report, untestable = versions.tested(policies)
     person, result = access.viewer(), version.replay or {}
-    own = version.author_id == person.user_id and switches.holds(approvals.POLICY_SECOND_PERSON)
+    own = version.state == "draft" and version.author_id == person.user_id and switches.holds(approvals.POLICY_SECOND_PERSON)
     context: dict[str, Any] = {
         "version": version,
         "current": current,
@@ -199,10 +199,10 @@ def _version(version_id: str, *, problem: tuple[str, str] | None = None, status:
         "flips": versions.outcome(result, "flips", policies),
         "unknown": versions.outcome(result, "unknown", policies),
         "about": versions.ABOUT,
-        "missing": library.replay_missing(version, at=moment()) if version.state == "draft" else None,
-        "own": own,
-        "others": library.publishers(version),
-        "outdated": version.state == "draft" and current is not None and current.number > version.number,
+        "in_the_way": _in_the_way(
+            version, current, own=own, readable=broken is None, passes=untestable is None and (report is None or report.ok)
+        ),
+        "alone": own and not library.publishers(version),
         "problem": problem,
         "asking": forms.get("asking") or ReplayForm(formdata=None),
         "publishing": forms.get("publishing") or PublishForm(formdata=None),
@@ -210,6 +210,22 @@ def _version(version_id: str, *, problem: tuple[str, str] | None = None, status:
         "plain": FlaskForm(formdata=None),
     }
     return render_template("policies/show.html", **context), status
+
+
+def _in_the_way(version: PolicyVersion, current: PolicyVersion | None, *, own: bool, readable: bool, passes: bool) -> list[str]:
+    """Everything that keeps a draft from being published by whoever is looking, each in a sentence; first what only another draft mends."""
+    if version.state != "draft":
+        return []
+    said = []
+    if not readable:
+        said.append("It cannot be read, so it cannot be published. Correct the text in another draft.")
+    if not passes:
+        said.append("Its own tests do not all pass, so it cannot be published. Correct the policies or the tests in another draft.")
+    if current is not None and current.number > version.number:
+        said.append(f"Version {current.number} was published after this one was drafted. Draft it again from what is in force.")
+    if not said and (missing := library.replay_missing(version, at=moment())):
+        said.append(missing)
+    return [*said, "You wrote this version, so somebody else has to publish it."] if own else said
 
 
 def _names(rows: list[PolicyVersion]) -> dict[str, str]:

@@ -35,6 +35,7 @@ _NEXT = {
     500: "Try again. If it happens again, tell whoever runs this installation, with the time of this page.",
     503: "Try again in a moment. Nothing was lost.",
 }
+_LOOKERS = frozenset({"manager", "admin", "auditor"})
 _TITLES = {
     400: ("That request made no sense here", "The browser sent something this page cannot read."),
     404: ("There is nothing here", "No page has this address."),
@@ -43,6 +44,14 @@ _TITLES = {
     429: ("Too many tries", "There were too many tries in a short time, so the door is shut for a moment."),
 }
 
+
+_LISTS = {
+    "tools": ("tools.index", "the list of tools"),
+    "policies": ("policies.index", "the versions of the policies"),
+    "agents": ("agents.index", "the list of agents"),
+    "changes": ("changes.index", "the changes"),
+    "budgets": ("budgets.index", "the budgets"),
+}  # what lists the things below an address, for whoever looked for one that is not there
 
 _AWAY = (OperationalError, InterfaceError, NoConnection)
 
@@ -80,14 +89,23 @@ def page(status: int, title: str, why: str, *, what_next: str | None = None, rul
     """The error page, or plain text for a page's own script."""
     if _for_scripts():
         return Response(f"{title}. {why}\n", status=status, mimetype="text/plain")
-    text = what_next or _NEXT.get(status, _NEXT[500])
+    listed = _listed() if status == 404 else None
+    text = what_next or (f"Check the link, or find it in {listed[1]}." if listed else _NEXT.get(status, _NEXT[500]))
     try:
-        return render_template("problem.html", status=status, title=title, why=why, what_next=text, rule=rule), status
+        return render_template("problem.html", status=status, title=title, why=why, what_next=text, rule=rule, listed=listed), status
     except _AWAY as error:
         return _database(error)
     except Exception as error:  # noqa: BLE001 - a page about an error may not fail: whatever it was, say it more simply
         _log.exception("the page for status %s could not be made", status, exc_info=error)
         return _simple(status, title, why, text)
+
+
+def _listed() -> tuple[str, str] | None:
+    """The page that lists what this address is one of, with words for it, when there is one and the reader may open it."""
+    found = _LISTS.get(request.path.split("/")[1])
+    if found is None or found[0] not in current_app.view_functions or not current_user.is_authenticated:
+        return None
+    return found if found[0] == "budgets.index" or current_user.role in _LOOKERS else None
 
 
 def _for_scripts() -> bool:

@@ -74,7 +74,7 @@ def difference(old: Mapping[str, str], new: Mapping[str, str]) -> Difference:
     """What changes from one text to the other."""
     before, after = _pieces(old), _pieces(new)
     sentences = _sentences(old) | _sentences(new)
-    names = sorted({*before, *after})
+    names = list(dict.fromkeys([*after, *before]))  # in the order of the files, what is gone last
     said = {name: sentences.get(name, name) for name in names}
     files = [name for name in sorted({*old, *new}) if old.get(name, "") != new.get(name, "")]
     return Difference(
@@ -139,7 +139,7 @@ def _why(reason: str, sentences: Mapping[str, str]) -> str:
 def _pieces(files: Mapping[str, str]) -> dict[str, str]:
     """Each policy's text by its id, comments and blanks at its ends left out."""
     found = {}
-    for name, source in files.items():
+    for name, source in sorted(files.items()):
         if name.endswith(".cedar"):
             for _, piece in proofread.statements(source):
                 named = _ID.search(piece)
