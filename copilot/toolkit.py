@@ -8,8 +8,7 @@
     def issue_refund(order_id: str, amount_minor: int, currency: str, *, call: Call) -> dict:
         '''Refund an order to its original payment method.'''
 
-The JSON Schema comes from the type hints, or from one Pydantic model, or is given. This module knows nothing of
-the rest of Copilot, so a toolbox can be tested without it.
+The JSON Schema comes from the type hints, one Pydantic model, or is given. This module knows nothing of the rest of Copilot.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ Risk = Literal["low", "medium", "high"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")
-_EFFECTS = ("read", "write")
-_RISKS = ("low", "medium", "high")
+_EFFECTS, _RISKS = ("read", "write"), ("low", "medium", "high")
 _PROMISES = frozenset({"key", "lookup"})
 
 
@@ -96,9 +94,8 @@ class Outcome:
 class Preview:
     """What an operator should know before the call, read by the tool itself and never by the model.
 
-    `consequence` is one plain sentence; `before` and `after` hold the values that change, by label; `facts` are
-    further labelled values; `customer_id` is whose target this is, for ownership policies; `known` are further facts
-    for policies, typed by the tool's own `known=` schema.
+    `consequence` is one plain sentence; `before` and `after` hold the values that change, by label; `facts` are further ones;
+    `customer_id` is whose target this is, for ownership policies; `known` are facts for policies, typed by the tool's `known=` schema.
     """
 
     consequence: str
@@ -111,7 +108,10 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One registered tool: what it does, what it may cost, and what it can promise about repeats."""
+    """One registered tool: what it does, what it may cost, and what it can promise about repeats.
+
+    `binding` is where a configured tool's call goes and as whom (references of secrets): an approval holds for that alone.
+    """
 
     toolbox: str
     name: str
@@ -141,6 +141,7 @@ class Tool:
     concurrency: int | None = None
     max_bytes: int | None = None
     source: str = "python"
+    binding: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def honours_key(self) -> bool:
@@ -160,7 +161,7 @@ class Tool:
             "risk": self.risk,
             "reversible": self.reversible,
             "idempotency": sorted(self.idempotency),
-        }
+        } | ({"binding": dict(self.binding)} if self.binding else {})
         return hashlib.sha256(rfc8785.dumps(contract)).hexdigest()
 
     def invoke(self, arguments: Arguments, call: Call) -> Any:
@@ -212,9 +213,8 @@ class Toolbox:
     ) -> Tool:
         """Register one tool. `timeout`, `key_lifetime` and `window` are seconds.
 
-        `idempotency` is a set of `key` (repeats under one key have one effect, for `key_lifetime` seconds) and
-        `lookup` (the tool can be asked whether a key was done). `known` is the JSON Schema of the facts its previews
-        tell policies. Raises ToolDefinitionError with what to change.
+        `idempotency` is a set of `key` (repeats under one key have one effect, for `key_lifetime` seconds) and `lookup` (the tool can be
+        asked whether a key was done). `known` is the JSON Schema of its previews' facts. Raises ToolDefinitionError with what to change.
         """
         model, takes_call, from_hints = _signature(name, function)
         promises = frozenset(idempotency)
@@ -250,7 +250,7 @@ class Toolbox:
 
 
 _HOOKS = frozenset({"amount", "target", "payee", "business_key", "lookup", "revision", "preview", "simulate", "undo"})
-_LIMITS = frozenset({"known", "concurrency", "max_bytes", "source"})
+_LIMITS = frozenset({"known", "concurrency", "max_bytes", "source", "binding"})
 
 
 def _check(

@@ -328,6 +328,8 @@ def test_a_description_that_hides_something_is_never_pinned(app: Flask, far: Far
         ({"tool": [{"name": "echo", "effect": "read"}] * 2}, "same name"),
         ({"env": {"KEY": "the secret itself"}}, "by reference"),
         ({"env": {"KEY": "env:NOT_SET_ANYWHERE"}}, "NOT_SET_ANYWHERE"),
+        ({"command": None, "url": "http://far.example/mcp"}, "begin with https"),
+        ({"command": None, "url": "far.example/mcp"}, "web address"),
         ({"colour": "red"}, "no option colour"),
     ],
 )
@@ -363,6 +365,27 @@ def test_nothing_is_called_when_the_time_is_over(app: Flask, far: FarEnd) -> Non
         made["add_note"].invoke({"ticket": "T-1", "text": "late"}, late)
     assert caught.value.happened is False
     assert far.lines("notes") == []
+
+
+def test_an_approval_holds_for_this_server_and_this_tool_of_it_alone(app: Flask, far: FarEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAR_KEY", "a-very-secret-key-4711")
+    monkeypatch.setenv("FAR_KEY_2", "a-very-secret-key-4712")
+    far.plan(ECHO, NOTE, {**NOTE, "name": "add-note-twin"})
+    before = install(far, env={"KEY": "env:FAR_KEY"})["add_note"]
+    assert before.binding == {"command": far.entry()["command"], "env": {"KEY": "env:FAR_KEY"}, "their_name": "add-note"}
+    twin = [{"name": "add-note-twin", "tool": "add_note", "effect": "write", "target": "ticket:{ticket}"}]
+    other = [
+        install(far, env={"KEY": "env:FAR_KEY_2"}),
+        install(far, env={"KEY": "env:FAR_KEY"}, command=[*far.entry()["command"], "--quiet"]),
+        install(far, env={"KEY": "env:FAR_KEY"}, tool=twin),
+        install(far, command=None, url="https://far.example/mcp", bearer="env:FAR_KEY"),
+        install(far, command=None, url="https://far.example/mcp", headers={"X-Key": "env:FAR_KEY"}),
+        install(far, command=None, url="https://far.example/other", headers={"X-Key": "env:FAR_KEY"}),
+    ]
+    hashes = {each["add_note"].definition_hash for each in other}
+    assert len(hashes) == len(other)
+    assert before.definition_hash not in hashes
+    assert install(far, env={"KEY": "env:FAR_KEY"})["add_note"].definition_hash == before.definition_hash
 
 
 SDK_SERVER = '''

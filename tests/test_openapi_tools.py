@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rfc8785
 from flask import Flask
 from sqlalchemy import select
 
@@ -21,7 +24,7 @@ from copilot.gate import schema, tools
 from copilot.gateway import adapters, asking, limits, oauth, outbound, outlog, reads, sources
 from copilot.models import OutboundCall
 from copilot.review import proposals
-from copilot.toolkit import Call, Money, Tool, ToolError, ToolRefused
+from copilot.toolkit import Call, Money, Tool, Toolbox, ToolError, ToolRefused
 from tests.support import farend_api, work
 from tests.support import people as staff
 from tests.support.farend_api import ORDER, PASSWORD, REFUND, FarEnd
@@ -51,6 +54,7 @@ def more_environ(far: FarEnd, tmp_path: Path) -> dict[str, str]:
     return {"COPILOT_TOOLS_FILE": str(file), "COPILOT_OUTBOUND_ALLOW": "127.0.0.1"}
 
 
+OAUTH = f'{{ kind = "oauth2", token_url = "$URL/token", client_id = "{farend_api.CLIENT}", secret = "env:FAR_END_SECRET" }}'
 LOOK = """revision = { operation = "getOrder", pointer = "/revision" }
 [openapi.tool.preview]
 operation = "getOrder"
@@ -188,6 +192,7 @@ def papers() -> list[tuple[Any, str]]:
         made["paths"]["/orders/{order_id}/refunds"]["post"] |= changes
         return made
 
+    place = {"name": "order_id", "in": "path", "required": True, "schema": {"type": "string"}}
     twice = [{"name": "currency", "in": "query", "schema": {}}]
     circle = paper()
     circle["components"]["responses"]["Order"] = {"$ref": "#/components/responses/Order"}
@@ -200,7 +205,7 @@ def papers() -> list[tuple[Any, str]]:
         (paper(parameters=[{"$ref": "https://evil.example/p.json"}]), "leads out of the document"),
         (paper(parameters=[{"$ref": "#/components/nothing"}]), "leads nowhere"),
         (paper(requestBody={"required": True, "content": {"text/csv": {}}}), "no JSON"),
-        (paper(parameters=[{"name": "call", "in": "query", "schema": {}}]), "'call'"),
+        (paper(parameters=[place, {"name": "call", "in": "query", "schema": {}}]), "'call'"),
         (circle, "circle"),
     ]
 
@@ -220,7 +225,11 @@ def test_a_document_is_held_to_its_hash_and_kept(tmp_path: Path, far: FarEnd, mo
     raw = (tmp_path / "payments.json").read_bytes()
     answers = [outbound.Answer(200, {}, raw)]
     monkeypatch.setattr(outbound, "request", lambda *args, **options: answers.pop())
-    file.write_text(file.read_text().replace('"payments.json"', '"https://bank.example/openapi.json"').replace('"00"', f'"{hashed}"'))
+    file.write_text(
+        file.read_text()
+        .replace('"payments.json"', '"https://bank.example/openapi.json"')
+        .replace('"00"', f'"{hashed}"\nbase_url = "{far.url}"')
+    )
     assert set(sources.load(file)[0].tools) == {"get_order"}
     assert set(sources.load(file)[0].tools) == {"get_order"}, "the second start needs nobody else to be up"
     assert answers == []
@@ -231,6 +240,233 @@ def test_the_definition_changes_with_the_document(tmp_path: Path, far: FarEnd) -
     before = load(tmp_path, far, paper=paper)["refund_order"].definition_hash
     paper["components"]["schemas"]["Refund"]["allOf"][0]["properties"]["memo"]["maxLength"] = 41
     assert load(tmp_path, far, paper=paper)["refund_order"].definition_hash != before
+
+
+def moved(paper: dict[str, Any]) -> None:
+    paper["servers"][0]["url"] += "/v2"
+
+
+def by_another_method(paper: dict[str, Any]) -> None:
+    node = paper["paths"]["/orders/{order_id}/refunds"]
+    node["put"] = node.pop("post")
+
+
+def to_another_path(paper: dict[str, Any]) -> None:
+    paper["paths"]["/orders/{order_id}/payouts"] = paper["paths"].pop("/orders/{order_id}/refunds")
+
+
+def to_another_place(paper: dict[str, Any]) -> None:
+    (region,) = (each for each in paper["paths"]["/orders/{order_id}/refunds"]["post"]["parameters"] if each["name"] == "X-Region")
+    region["in"] = "query"
+
+
+def look_elsewhere(paper: dict[str, Any]) -> None:
+    paper["paths"]["/all/{order_id}"] = paper["paths"].pop("/orders/{order_id}")
+
+
+@pytest.mark.parametrize("change", [moved, by_another_method, to_another_path, to_another_place, look_elsewhere])
+def test_a_document_that_sends_calls_elsewhere_changes_the_definition(tmp_path: Path, far: FarEnd, change: Any) -> None:
+    paper = farend_api.document(far.url)
+    text = REFUND + LOOK
+    before = load(tmp_path, far, text, paper=paper)["refund_order"]
+    change(paper)
+    after = load(tmp_path, far, text, paper=paper)["refund_order"]
+    assert after.parameters == before.parameters
+    assert after.definition_hash != before.definition_hash
+
+
+FIXED = REFUND + "fixed = { notify = true }\n"
+BEARER = '{ kind = "bearer", secret = "env:FAR_END_SECRET" }'
+NO_SCOPES = FIXED.replace('scopes = ["refunds:write"]\n', "")
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (FIXED.replace("true", "false"), {}),
+        (FIXED.replace('["refunds:write"]', '["refunds:write", "orders:read"]'), {}),
+        (FIXED.replace("Idempotency-Key", "Request-Key"), {}),
+        (FIXED.replace("Copilot-Token", "Proof"), {}),
+        (FIXED, {"more": 'base_url = "http://127.0.0.1:1"'}),
+        (FIXED, {"more": 'headers = { X-Tenant = "acme" }'}),
+        (FIXED, {"more": 'headers = { X-Tenant = "env:FAR_END_SECRET" }'}),
+        (FIXED, {"auth": OAUTH.replace("/token", "/other")}),
+        (FIXED, {"auth": OAUTH.replace('client_id = "', 'client_id = "another ')}),
+        (FIXED, {"auth": OAUTH.replace("FAR_END_SECRET", "SECOND_SECRET")}),
+        (NO_SCOPES, {"auth": BEARER}),
+        (NO_SCOPES, {"auth": '{ kind = "header", name = "X-Key", secret = "env:FAR_END_SECRET" }'}),
+    ],
+)
+def test_a_file_that_sends_calls_elsewhere_or_as_somebody_else_changes_the_definition(
+    tmp_path: Path, far: FarEnd, monkeypatch: pytest.MonkeyPatch, text: str, options: dict[str, str]
+) -> None:
+    monkeypatch.setenv("SECOND_SECRET", "another-secret-2")
+    options = {name: value.replace("$URL", far.url) for name, value in options.items()}
+    before, after = load(tmp_path, far, FIXED)["refund_order"], load(tmp_path, far, text, **options)["refund_order"]
+    assert (after.parameters, after.description) == (before.parameters, before.description)
+    assert after.definition_hash != before.definition_hash
+    assert load(tmp_path, far, FIXED)["refund_order"].definition_hash == before.definition_hash
+    assert PASSWORD not in json.dumps([dict(before.binding), dict(after.binding)]), "only the reference is kept"
+
+
+def test_people_can_see_where_a_call_goes_and_as_whom(tmp_path: Path, far: FarEnd) -> None:
+    made = load(tmp_path, far, FIXED + LOOK, more='headers = { X-Tenant = "acme" }')["refund_order"]
+    assert made.binding == {
+        "address": f"POST {far.url}/orders/{{order_id}}/refunds",
+        "arguments": {
+            "order_id": "path", "X-Region": "header", "amount_minor": "body", "currency": "body", "memo": "body", "notify": "body",
+        },
+        "fixed": {"notify": True},
+        "headers": {"X-Tenant": "acme"},
+        "idempotency_header": "Idempotency-Key",
+        "token_header": "Copilot-Token",
+        "auth": {
+            "kind": "oauth2", "token_url": f"{far.url}/token", "client_id": farend_api.CLIENT, "secret": "env:FAR_END_SECRET",
+            "scopes": ["refunds:write"],
+        },
+        "revision": f"GET {far.url}/orders/{{order_id}}",
+        "preview": f"GET {far.url}/orders/{{order_id}}",
+    }  # fmt: skip
+
+
+def test_a_tool_written_in_python_is_defined_as_before() -> None:
+    def pay(to: str) -> None:
+        """Pay somebody."""
+
+    made = Toolbox("plain").add("pay", pay, effect="write")
+    contract = {
+        "toolbox": "plain", "name": "pay", "description": "Pay somebody.", "parameters": dict(made.parameters), "returns": None,
+        "effect": "write", "risk": "medium", "reversible": False, "idempotency": [],
+    }  # fmt: skip
+    assert made.definition_hash == hashlib.sha256(rfc8785.dumps(contract)).hexdigest()
+    assert dataclasses.replace(made, binding={"address": "elsewhere"}).definition_hash != made.definition_hash
+
+
+# ---- where calls may go at all
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('base_url = "http://bank.example/v1"', "begin with https"),
+        ('base_url = "https://bank.example/v1?x=1"', "without a query"),
+        ('base_url = "https://me@bank.example/v1"', "is a web address"),
+        ('base_url = "ftp://bank.example"', "is a web address"),
+        ('base_url = "https://bank.example:many"', "is a web address"),
+        ("base_url = 7", "is a web address"),
+    ],
+)
+def test_an_address_that_is_not_safe_to_call_is_refused(tmp_path: Path, far: FarEnd, more: str, said: str) -> None:
+    with pytest.raises(SetupError, match=said):
+        load(tmp_path, far, more=more)
+
+
+def test_credentials_go_to_no_token_service_without_https(tmp_path: Path, far: FarEnd) -> None:
+    with pytest.raises(SetupError, match="token_url has to begin with https"):
+        load(tmp_path, far, auth=OAUTH.replace("$URL", "http://login.example"))
+
+
+def test_plain_http_goes_to_hosts_that_are_listed(tmp_path: Path, far: FarEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"COPILOT_DATA_DIR": str(tmp_path), "SECRET_KEY": "x" * 40, "COPILOT_OUTBOUND_ALLOW": "127.0.0.1,bank.internal:8080"}
+    monkeypatch.setattr(config, "_current", config.load(environ))
+    assert load(tmp_path, far, more='base_url = "http://bank.internal:8080/v1"')
+    with pytest.raises(SetupError, match="begin with https"):
+        load(tmp_path, far, more='base_url = "http://bank.internal:8081/v1"')
+
+
+def test_a_fetched_document_does_not_say_where_calls_go(tmp_path: Path, far: FarEnd, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = json.dumps(farend_api.document("https://evil.example")).encode()
+    monkeypatch.setattr(outbound, "request", lambda *args, **options: outbound.Answer(200, {}, raw))
+    file = farend_api.tools_file(tmp_path, far.url, tools=ORDER)
+    file.write_text(file.read_text().replace('"payments.json"', '"https://bank.example/openapi.json"'))
+    with pytest.raises(SetupError, match="does not decide where calls go"):
+        sources.load(file)
+    file.write_text(file.read_text().replace("timeout = 5", f'timeout = 5\nbase_url = "{far.url}"'))
+    made = sources.load(file)[0].tools["get_order"]
+    assert made.binding["address"] == f"GET {far.url}/orders/{{order_id}}"
+    assert "held to no hash" in made.binding["document"]
+    assert any("held to no hash" in sentence for sentence in sources.warnings(file))
+    file.write_text(file.read_text().replace("https://bank.example/openapi", "http://bank.example/openapi"))
+    with pytest.raises(SetupError, match="document has to begin with https"):
+        sources.load(file)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("@evil.example/orders/{order_id}", "none that can follow"),
+        (".evil.example/orders/{order_id}", "none that can follow"),
+        ("/../admin/{order_id}", "none that can follow"),
+        ("/v1%2F..%2Fadmin/{order_id}", "none that can follow"),
+        ("/orders/{order_id}?all=1", "none that can follow"),
+        ("/orders/{order_id}#", "none that can follow"),
+        ("/orders", "'order_id' in its path, which has no place"),
+        ("/orders/{order_id}/{line}", "which no parameter of it declares"),
+    ],
+)
+def test_a_path_stays_below_its_base_and_names_its_parameters(tmp_path: Path, far: FarEnd, path: str, said: str) -> None:
+    paper = farend_api.document(far.url)
+    paper["paths"] = {path: paper["paths"]["/orders/{order_id}"]}
+    with pytest.raises(SetupError, match=said):
+        load(tmp_path, far, ORDER, paper=paper)
+
+
+def test_a_place_in_the_path_is_never_left_empty(tmp_path: Path, far: FarEnd) -> None:
+    paper = farend_api.document(far.url)
+    shared = paper["paths"].pop("/orders/{order_id}")
+    shared["parameters"][0] |= {"schema": {"type": "string", "nullable": True}}
+    paper["paths"]["/orders/o-{order_id}"] = shared
+    assert end(run(load(tmp_path, far, ORDER, paper=paper)["get_order"], {"order_id": None})) == REFUSED
+    assert far.calls == []
+
+
+# ---- headers that nobody but the file may send
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (REFUND, {"more": 'headers = { x-region = "EU" }'}),
+        (REFUND.replace("Idempotency-Key", "X-Region"), {}),
+        (REFUND.replace("Copilot-Token", "X-REGION"), {}),
+        (
+            REFUND.replace('scopes = ["refunds:write"]', ""),
+            {"auth": '{ kind = "header", name = "X-Region", secret = "env:FAR_END_SECRET" }'},
+        ),
+    ],
+)
+def test_no_argument_takes_the_place_of_a_header_of_ours(tmp_path: Path, far: FarEnd, text: str, options: dict[str, str]) -> None:
+    with pytest.raises(SetupError, match="No agent may choose it"):
+        load(tmp_path, far, text, **options)
+    with pytest.raises(SetupError, match="no fixed value"):
+        load(tmp_path, far, text + 'fixed = { X-Region = "US" }\n', **options)
+    tool = load(tmp_path, far, text + 'omit = ["X-Region"]\n', **options)["refund_order"]
+    assert "X-Region" not in tool.parameters["properties"]
+    assert "X-Region" not in tool.binding["arguments"]
+
+
+def test_a_header_of_ours_that_the_document_requires_can_be_left_to_the_file(tmp_path: Path, far: FarEnd) -> None:
+    paper = farend_api.document(far.url)
+    tenant = {"name": "X-Tenant", "in": "header", "required": True, "schema": {"type": "string"}}
+    paper["paths"]["/orders/{order_id}"]["parameters"].append(tenant)
+    tool = load(
+        tmp_path, far, ORDER + 'omit = ["X-Tenant"]\n' + REFUND.replace("refunds:write", "orders:read") + LOOK, paper=paper,
+        more='headers = { X-Tenant = "acme" }',
+    )  # fmt: skip
+    run(tool["get_order"], {"order_id": "1"})
+    assert tool["refund_order"].preview is not None
+    tool["refund_order"].preview(refund(), calling())
+    assert [each.headers["x-tenant"] for each in far.calls] == ["acme", "acme"]
+
+
+def test_no_header_has_two_values(tmp_path: Path, far: FarEnd) -> None:
+    for text, more in (
+        (REFUND, 'headers = { Authorization = "env:FAR_END_SECRET" }'),
+        (REFUND, 'headers = { copilot-token = "x" }'),
+        (REFUND.replace("Copilot-Token", "idempotency-key"), ""),
+    ):
+        with pytest.raises(SetupError, match="two values"):
+            load(tmp_path, far, text, more=more)
 
 
 # ---- what is sent

@@ -12,12 +12,10 @@ from urllib.parse import quote
 
 from copilot.audit import ownsecrets
 from copilot.errors import SetupError
-from copilot.gateway import outbound, plainschema, secrets
-from copilot.gateway.apidoc import Operation
+from copilot.gateway import apidoc, outbound, plainschema, secrets
 from copilot.gateway.credentials import Credentials
 from copilot.toolkit import Call, ToolError, ToolRefused
 
-_PLACE = re.compile(r"\{([^{}]+)\}")
 _STEPS = re.compile(r"%2F|%5C")  # some servers take an encoded slash for a real one
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}\Z")
 _LONGEST_URL = 8_000
@@ -31,7 +29,7 @@ class Endpoint:
 
     tool: str
     base: str
-    operation: Operation
+    operation: apidoc.Operation
     credentials: Credentials
     writes: bool
     max_bytes: int
@@ -70,7 +68,7 @@ def _written(endpoint: Endpoint, arguments: Mapping[str, Any]) -> tuple[str, dic
     operation = endpoint.operation
     values: dict[str, str] = {}
     query: list[tuple[str, str]] = []
-    headers = {"accept": "application/json", **_extra(endpoint)}
+    headers = {"accept": "application/json"}
     for parameter in operation.parameters:
         value = arguments.get(parameter.name)
         if value is None:
@@ -91,7 +89,7 @@ def _written(endpoint: Endpoint, arguments: Mapping[str, Any]) -> tuple[str, dic
     body = _body(operation, arguments)
     if body is not None:
         headers["content-type"] = "application/json"
-    return url, headers, body
+    return url, headers | _extra(endpoint), body  # what is configured stands above every argument
 
 
 def _extra(endpoint: Endpoint) -> dict[str, str]:
@@ -105,13 +103,14 @@ def _extra(endpoint: Endpoint) -> dict[str, str]:
 
 def _segment(part: str, values: Mapping[str, str]) -> str:
     """One step of the path with its values; none may make it vanish or climb."""
-    made = _PLACE.sub(lambda found: values.get(found[1], ""), part)
-    if made != part and (not made or {".", ".."} & set(_STEPS.split(made))):
+    places = apidoc.PLACE.findall(part)
+    made = apidoc.PLACE.sub(lambda found: values.get(found[1], ""), part)
+    if places and (not made or not set(places) <= set(values) or {".", ".."} & set(_STEPS.split(made))):
         raise ToolRefused("One of the values cannot stand in an address, so nothing was sent.")
     return made
 
 
-def _body(operation: Operation, arguments: Mapping[str, Any]) -> bytes | None:
+def _body(operation: apidoc.Operation, arguments: Mapping[str, Any]) -> bytes | None:
     given: Any
     if operation.whole is not None:
         if operation.whole not in arguments:

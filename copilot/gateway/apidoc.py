@@ -7,6 +7,7 @@ cut and cleaned of hidden characters, because operators and models read them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,10 @@ _PLACES = ("path", "query", "header")
 _NOT_PARAMETERS = frozenset({"accept", "content-type", "authorization"})  # OpenAPI says to ignore these
 _LONGEST_TEXT, _LONGEST_HINT = 2_000, 500
 _JSON = "application/json"
+_PATH = re.compile(r"/[^?#\\\s\x00-\x1f]*\Z")  # what follows the base address may not move the host or begin a query
+_CLIMBS = re.compile(r"(?:/|%2f|%5c)(?:\.|%2e){1,2}(?:/|%2f|%5c|\Z)", re.IGNORECASE)
+
+PLACE = re.compile(r"\{([^{}/]+)\}")  # one place of a path
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation as a tool: `body` are the arguments that form the JSON body, or None for none; `whole` the one that is the body."""
+    """One operation as a tool: `body` are the arguments that form the JSON body, or None for none; `whole` the one that is the body.
+
+    `kept` are the header parameters that the configuration sends itself, so that no argument may.
+    """
 
     method: str
     path: str
@@ -43,6 +51,14 @@ class Operation:
     body: frozenset[str] | None = None
     whole: str | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Where each argument goes that is offered or fixed, for people and for the definition."""
+        found = {each.name: each.place if each.explode or each.place != "query" else "query, as one list" for each in self.parameters}
+        found |= dict.fromkeys(self.body or (), "body") | ({self.whole: "the whole body"} if self.whole else {})
+        return {name: place for name, place in found.items() if name in self.schema["properties"] or name in self.fixed}
 
 
 class Document:
@@ -64,25 +80,35 @@ class Document:
         url = servers[0].get("url") if isinstance(servers, list) and servers and isinstance(servers[0], Mapping) else None
         return url if isinstance(url, str) and url.startswith(("https://", "http://")) and "{" not in url else None
 
-    def operation(self, wanted: str, *, fixed: Mapping[str, Any], omit: frozenset[str] = frozenset()) -> Operation:
+    def operation(
+        self, wanted: str, *, fixed: Mapping[str, Any], omit: frozenset[str] = frozenset(), ours: frozenset[str] = frozenset()
+    ) -> Operation:
         """One operation by its operationId or as `POST /refunds/{id}`.
 
-        `fixed` arguments are sent as they are and not offered; optional ones in `omit` are neither.
+        `fixed` arguments are sent as they are and not offered; optional ones in `omit` are neither. Header parameters named in
+        `ours` (lower case) are never arguments: they are listed as `kept`.
         """
         method, path, node, shared = self._find(wanted)
         properties: dict[str, Any] = {}
         required: list[str] = []
         parameters: list[Parameter] = []
         places: dict[str, str] = {}
+        kept: list[str] = []
         for given in self._parameters(shared, node, wanted):
             name, place = given["name"], given["in"]
+            if place == "header" and name.lower() in ours:
+                if name in fixed:
+                    raise SetupError(f"{self.source}: {wanted}: the header {name} is sent anyway, so it can have no fixed value.")
+                kept.append(name)
+                continue
             self._once(wanted, places, name, place)
             parameters.append(Parameter(name, place, self._style(wanted, given)))
             properties[name] = self._described(given, self._schema(given.get("schema", {}), wanted, skip="readOnly"))
             if given.get("required") or place == "path":
                 required.append(name)
         body, whole = self._body(node, wanted, properties, required, places)
-        self._reduce(wanted, properties, required, fixed, omit)
+        self._fits(wanted, path, {each.name for each in parameters if each.place == "path"})
+        self._reduce(wanted, properties, required, fixed, omit - frozenset(kept))
         if "call" in properties:
             raise SetupError(
                 f"{self.source}: {wanted} takes an argument named 'call', a name tools keep for themselves; give it a fixed value."
@@ -93,6 +119,7 @@ class Document:
         return Operation(
             method=method.upper(), path=path, description=plainschema.cleaned(text, _LONGEST_TEXT), schema=schema,
             returns=self._returns(node, wanted), parameters=tuple(parameters), body=body, whole=whole, fixed=dict(fixed),
+            kept=tuple(kept),
         )  # fmt: skip
 
     def _find(self, wanted: str) -> tuple[str, str, Mapping[str, Any], Any]:
@@ -107,6 +134,16 @@ class Document:
             many = "more than one operation" if found else "no operation"
             raise SetupError(f"{self.source} has {many} {wanted!r}; write its operationId, or method and path such as POST /refunds.")
         return found[0]
+
+    def _fits(self, wanted: str, path: str, declared: set[str]) -> None:
+        """SetupError unless the path stays below the base address and its places are exactly the declared path parameters."""
+        if not _PATH.match(path) or _CLIMBS.search(path):
+            raise SetupError(f"{self.source}: the path {path[:100]!r} of {wanted} is none that can follow a base address.")
+        named = set(PLACE.findall(path))
+        if named - declared:
+            raise SetupError(f"{self.source}: the path of {wanted} has {{{min(named - declared)}}}, which no parameter of it declares.")
+        if declared - named:
+            raise SetupError(f"{self.source}: {wanted} declares {min(declared - named)!r} in its path, which has no place for it.")
 
     def _parameters(self, shared: Any, node: Mapping[str, Any], wanted: str) -> list[Mapping[str, Any]]:
         merged: dict[tuple[str, str], Mapping[str, Any]] = {}

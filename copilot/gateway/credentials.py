@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from copilot.audit import ownsecrets
 from copilot.errors import SetupError
-from copilot.gateway import oauth, secrets
+from copilot.gateway import entries, oauth, secrets
 from copilot.toolkit import ToolError
 
 _KEYS: dict[str, tuple[frozenset[str], frozenset[str]]] = {  # kind -> what it needs, what it may have besides
@@ -31,6 +30,17 @@ class Credentials:
     kind: str
     options: Mapping[str, Any]
     tokens: oauth.Tokens | None = None
+    scopes: tuple[str, ...] = ()
+
+    @property
+    def header(self) -> str | None:
+        """The header that carries the proof, in lower case."""
+        return {"none": None, "header": str(self.options.get("name")).lower()}.get(self.kind, "authorization")
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """As whom we come, for people and for a tool's definition: the secret's reference stands for the secret."""
+        return {"kind": self.kind, **self.options} | ({"scopes": list(self.scopes)} if self.tokens is not None else {})
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -63,8 +73,11 @@ class Credentials:
         return True
 
 
-def read(where: str, given: Any, *, scopes: Any) -> Credentials:
-    """The `auth` of a configured source for one tool; SetupError says what is wrong. Every secret must be set by now."""
+def read(where: str, given: Any, *, scopes: Any, allow: Iterable[str]) -> Credentials:
+    """The `auth` of a configured source for one tool; SetupError says what is wrong. Every secret must be set by now.
+
+    `allow` lists the hosts whose token service may be reached without https.
+    """
     auth = {"kind": "none"} if given is None else given
     kind = auth.get("kind") if isinstance(auth, Mapping) else None
     if kind not in _KEYS:
@@ -83,9 +96,10 @@ def read(where: str, given: Any, *, scopes: Any) -> Credentials:
         return Credentials(kind, options)
     if not isinstance(scopes, list) or not all(isinstance(scope, str) and re.fullmatch(r"[!#-\[\]-~]{1,200}", scope) for scope in scopes):
         raise SetupError(f'{where}: name the scopes this tool needs and no more, such as scopes = ["refunds:write"]; [] for none.')
-    if urlsplit(options["token_url"]).scheme not in ("http", "https") or options.get("send", "basic") not in ("basic", "form"):
-        raise SetupError(f'{where}: token_url is a web address, and send is "basic" or "form".')
+    entries.address(options["token_url"], "token_url", where=where, allow=allow, example="https://login.example.com/token")
+    if options.get("send", "basic") not in ("basic", "form"):
+        raise SetupError(f'{where}: send is "basic" or "form".')
     client = oauth.Client(
         options["token_url"], options["client_id"], options["secret"], options.get("audience"), post=options.get("send") == "form"
     )
-    return Credentials(kind, options, oauth.Tokens(client, tuple(scopes)))
+    return Credentials(kind, options, oauth.Tokens(client, tuple(scopes)), tuple(scopes))

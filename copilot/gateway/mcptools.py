@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from copilot import config
 from copilot import db as database
 from copilot.db import transaction
 from copilot.errors import BadInput, SetupError
-from copilot.gateway import mcpcalls, mcphttp, mcppins, mcpstdio, mcpwire, patterns, plainschema, secrets
+from copilot.gateway import entries, mcpcalls, mcphttp, mcppins, mcpstdio, mcpwire, patterns, plainschema, secrets
 from copilot.gateway.mcppins import Definition
 from copilot.toolkit import Call, Toolbox, ToolDefinitionError, ToolError, ToolRefused
 
@@ -61,15 +62,15 @@ def load(entry: Mapping[str, Any], *, name: str) -> Toolbox:
     A server whose tools were all seen before is not asked, and may be down. SetupError says what to change.
     """
     box = _toolbox(name)
-    server, entries = _read(entry, name)
+    server, listed = _read(entry, name)
     with database.fresh_context():
-        known = mcppins.accepted(each.ours for each in entries)
-        missing = [each for each in entries if each.ours not in known]
+        known = mcppins.accepted(each.ours for each in listed)
+        missing = [each for each in listed if each.ours not in known]
         if missing:
             _pin(server, missing)
-            known = mcppins.accepted(each.ours for each in entries)
-    for each in entries:
-        _add(box, server, each, known[each.ours])
+            known = mcppins.accepted(each.ours for each in listed)
+    for each in listed:
+        _add(box, server, each, known[each.ours], _binding(entry, each))
     if (before := _servers.pop(name, None)) is not None:
         before.wire.close()
     _servers[name] = server
@@ -129,11 +130,11 @@ def _read(entry: Mapping[str, Any], name: str) -> tuple[mcpcalls.Server, list[_E
         raise SetupError(f"[[mcp]] {name}: list the tools that may be used, each as [[mcp.tool]]; no other of the server's exists here.")
     server = mcpcalls.Server(name)
     server.connect(_wire(entry, name, server.changed))
-    entries = [_entry(name, each, entry.get("timeout")) for each in tools]
-    server.tools.update({each.ours: each.theirs for each in entries})
-    if len(server.tools) != len(entries):
+    listed = [_entry(name, each, entry.get("timeout")) for each in tools]
+    server.tools.update({each.ours: each.theirs for each in listed})
+    if len(server.tools) != len(listed):
         raise SetupError(f"[[mcp]] {name}: two of its tools have the same name here; give one another with tool = …")
-    return server, entries
+    return server, listed
 
 
 def _wire(entry: Mapping[str, Any], name: str, changed: Callable[[], None]) -> mcpwire.Wire:
@@ -141,8 +142,8 @@ def _wire(entry: Mapping[str, Any], name: str, changed: Callable[[], None]) -> m
     if (command is None) == (url is None):
         raise SetupError(f"[[mcp]] {name}: give either command = [ … ] or url = …")
     if url is not None:
-        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-            raise SetupError(f"[[mcp]] {name}: url is a web address, such as https://mcp.example.com/mcp.")
+        allow = config.current().outbound_allow
+        entries.address(url, "url", where=f"[[mcp]] {name}", allow=allow, example="https://mcp.example.com/mcp")
         references = _references(entry, name, "headers")
         bearer = entry.get("bearer")
 
@@ -161,6 +162,12 @@ def _wire(entry: Mapping[str, Any], name: str, changed: Callable[[], None]) -> m
 
     environment()
     return mcpstdio.Stdio(name, command, environment, changed=changed)
+
+
+def _binding(entry: Mapping[str, Any], each: _Entry) -> Mapping[str, Any]:
+    """Where a call goes and as whom; secrets stand in it by their references."""
+    given = {option: entry[option] for option in ("url", "command", "env", "headers", "bearer") if entry.get(option)}
+    return given | {"their_name": each.theirs}
 
 
 def _references(entry: Mapping[str, Any], name: str, option: str) -> dict[str, str]:
@@ -209,7 +216,7 @@ def _pin(server: mcpcalls.Server, missing: list[_Entry]) -> None:
             raise SetupError(f"The tool {each.theirs} of the MCP server {server.name} cannot be used: {error}.") from error
 
 
-def _add(box: Toolbox, server: mcpcalls.Server, each: _Entry, accepted: Definition) -> None:
+def _add(box: Toolbox, server: mcpcalls.Server, each: _Entry, accepted: Definition, binding: Mapping[str, Any]) -> None:
     """Register one tool as its accepted definition says."""
     schema, options = accepted["inputSchema"], each.options
     if "call" in schema.get("properties", {}):
@@ -224,6 +231,7 @@ def _add(box: Toolbox, server: mcpcalls.Server, each: _Entry, accepted: Definiti
             parameters=schema,
             returns=accepted["outputSchema"],
             source=f"mcp:{server.name}",
+            binding=binding,
             **{option: value for option, value in options.items() if option in _PASSED_ON},
             **patterns.hooks(each.ours, options, schema),
         )

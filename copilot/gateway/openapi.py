@@ -1,7 +1,8 @@
 """Tools from an HTTP API: chosen operations of its OpenAPI document, each declared read or write by whoever configures it.
 
 A document says how to call; what a call means (effect, risk, amount, target, whose it is) is said in the configuration
-only, so a changed document can change no promise. A changed schema changes the tool's definition, which voids approvals.
+only. Where it goes and as whom (`binding`: method, address, place of each argument, fixed values, headers, credentials) is part
+of the tool's definition like its schema, so a document or a file that says otherwise voids the approvals given before.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from copilot import config
-from copilot.errors import SetupError
-from copilot.gate import amounts
-from copilot.gateway import apicall, apidoc, credentials, entries, limits, outbound, patterns, secrets
+from copilot.errors import BadInput, SetupError
+from copilot.gate import amounts, digest
+from copilot.gateway import apicall, apidoc, apipaper, credentials, entries, limits, patterns, secrets
 from copilot.toolkit import Arguments, Call, Money, Outcome, Preview, Toolbox, ToolDefinitionError
 
 _SOURCE = frozenset({"name", "document", "sha256", "base_url", "auth", "timeout", "max_bytes", "headers", "tool"})
@@ -26,7 +26,6 @@ _TOOL = patterns.HOOKS | {
 }  # fmt: skip
 _LOOK = frozenset({"operation", "arguments", "pointer"})
 _PREVIEW = frozenset({"operation", "arguments", "consequence", "facts", "before", "customer", "known"})
-_LONGEST_DOCUMENT = 10_000_000
 _TYPES = ("string", "integer", "boolean")
 
 
@@ -35,8 +34,8 @@ def load(entry: Mapping[str, Any], *, folder: Path) -> Toolbox:
     name = entries.text(entry, "name", where="An [[openapi]] table")
     where = f"[[openapi]] {name}"
     entries.known(entry, _SOURCE, where=where)
-    document = apidoc.Document(_document(entry, where, folder), source=f"{where}: its document")
-    base = _base(entry.get("base_url", document.server), where)
+    document = apidoc.Document(apipaper.read(entry, where=where, folder=folder), source=f"{where}: its document")
+    base = _base(entry, document, where)
     try:
         box = Toolbox(name)
         for chosen in entries.tables(entry, "tool", where=where):
@@ -58,15 +57,26 @@ class _Maker:
         self.name = entries.text(entry, "name", where=f"{where}: a tool")
         self.where = f"{where}, tool {self.name}"
         self.box, self.document, self.base, self.source, self.entry = box, document, base, source, entry
+        self.headers = _headers(source.get("headers", {}), self.where)
+        self.proof = credentials.read(self.where, source.get("auth"), scopes=entry.get("scopes"), allow=config.current().outbound_allow)
+        self.always = _once(self.where, *self.headers, self.proof.header)
+        self.looks: dict[str, str] = {}  # what else is asked, by the option it serves
         self.limit = int(entry.get("max_bytes", source.get("max_bytes", limits.RESULT_BYTES)))
         if not 0 < self.limit <= limits.RESULT_BYTES:
             raise SetupError(f"{self.where}: max_bytes is at most {limits.RESULT_BYTES}.")
 
     def add(self) -> None:
-        entry, omit = self.entry, self.entry.get("omit", [])
+        entry, omit = self.entry, frozenset(self.entry.get("omit", []))
+        ours = _once(self.where, *self.always, entry.get("idempotency_header"), entry.get("token_header"))
         operation = self.document.operation(
-            entries.text(entry, "operation", where=self.where), fixed=entry.get("fixed", {}), omit=frozenset(omit)
+            entries.text(entry, "operation", where=self.where), fixed=entry.get("fixed", {}), omit=omit, ours=ours
         )
+        for name in operation.kept:
+            if name not in omit:
+                raise SetupError(
+                    f"{self.where}: the header {name} is an argument of the operation and is also sent as this file says. No agent may "
+                    f'choose it: write omit = ["{name}"].'
+                )
         effect = entry.get("effect", "read" if operation.method in ("GET", "HEAD") else None)
         if effect not in ("read", "write"):
             raise SetupError(f'{self.where}: {operation.method} may change something, so say effect = "write" or effect = "read".')
@@ -88,24 +98,42 @@ class _Maker:
             timeout=entry.get("timeout", self.source.get("timeout", 10)),
             max_bytes=self.limit,
             source=f"openapi:{self.box.name}",
+            binding=self._binding(operation),
             **{option: entry[option] for option in ("risk", "reversible", "window", "concurrency") if option in entry},
             **given,
         )
 
     def _endpoint(self, operation: apidoc.Operation, *, writes: bool) -> apicall.Endpoint:
-        scopes = self.entry.get("scopes")
-        proof = credentials.read(self.where, self.source.get("auth"), scopes=scopes)
         return apicall.Endpoint(
             tool=self.name,
             base=self.base,
             operation=operation,
-            credentials=proof,
+            credentials=self.proof,
             writes=writes,
             max_bytes=self.limit,
             key_header=self.entry.get("idempotency_header") if writes else None,
             token_header=self.entry.get("token_header") if writes else None,
-            extra=_headers(self.source.get("headers", {}), self.where),
+            extra=self.headers,
         )
+
+    def _binding(self, operation: apidoc.Operation) -> Mapping[str, Any]:
+        """Where a call goes and as whom, as plain JSON; secrets stand in it by their references."""
+        entry = self.entry
+        found = {
+            "address": f"{operation.method} {self.base}{operation.path}",
+            "arguments": operation.places,
+            "fixed": dict(operation.fixed),
+            "headers": dict(self.headers),
+            **{option: entry[option] for option in ("idempotency_header", "token_header") if option in entry},
+            "auth": self.proof.shown,
+            **self.looks,
+            "document": f"{self.source['document']}, fetched at every start and held to no hash" if apipaper.unpinned(self.source) else "",
+        }
+        try:
+            plain: dict[str, Any] = json.loads(digest.canonical({option: value for option, value in found.items() if value}))
+        except BadInput as error:
+            raise SetupError(f"{self.where}: fixed holds a value that is no plain JSON. {error}") from error
+        return plain
 
     def _function(self, endpoint: apicall.Endpoint) -> Callable[..., Outcome]:
         option = {key: self.entry.get(key) for key in ("provider_id", "revision_after")}
@@ -120,7 +148,7 @@ class _Maker:
 
     def _ask(self, table: Any, option: str, schema: Mapping[str, Any]) -> tuple[apidoc.Operation, Callable[[Arguments, Call], Any]]:
         """A read operation asked with this tool's own arguments."""
-        operation = self.document.operation(entries.text(table, "operation", where=f"{self.where}: {option}"), fixed={})
+        operation = self.document.operation(entries.text(table, "operation", where=f"{self.where}: {option}"), fixed={}, ours=self.always)
         if operation.method not in ("GET", "HEAD"):
             raise SetupError(f"{self.where}: {option} asks with {operation.method}, which may change something; choose a GET.")
         wanted = operation.schema["properties"]
@@ -130,6 +158,7 @@ class _Maker:
             raise SetupError(f"{self.where}: {option} needs {', '.join(missing)}; write it under arguments.")
         reads = {name: _typed(self.name, option, template, schema) for name, template in named.items()}
         endpoint = self._endpoint(operation, writes=False)
+        self.looks[option] = f"{operation.method} {self.base}{operation.path}"
 
         def ask(arguments: Arguments, call: Call) -> Any:
             return apicall.call(endpoint, {name: read(arguments) for name, read in reads.items()}, call)
@@ -212,45 +241,22 @@ def _id(found: Any) -> str | None:
     return None if found is None or isinstance(found, dict | list) else str(found)
 
 
-def _base(url: Any, where: str) -> str:
-    parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username or parts.password:
-        raise SetupError(f"{where}: base_url is the web address that the document's paths follow, such as https://api.example.com/v1.")
-    return str(url).rstrip("/")
+def _once(where: str, *headers: Any) -> frozenset[str]:
+    """The headers that are sent with every request, in lower case; SetupError when one would have two values."""
+    found = [str(name).lower() for name in headers if name]
+    for name in found:
+        if found.count(name) > 1:
+            raise SetupError(f"{where}: the header {name} would be sent with two values; say it in one place.")
+    return frozenset(found)
 
 
-def _document(entry: Mapping[str, Any], where: str, folder: Path) -> Any:
-    """The document's content from a file beside the configuration or from the web, held to its hash where one is given."""
-    place, wanted = entries.text(entry, "document", where=where), entry.get("sha256")
-    raw = _fetched(place, where, wanted) if place.startswith(("https://", "http://")) else _from_file(folder / place, where)
-    found = hashlib.sha256(raw).hexdigest()
-    if wanted is not None and wanted != found:
-        raise SetupError(f"{where}: the document has changed: its SHA-256 is {found}. Look at it, then write that in sha256.")
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise SetupError(f"{where}: the document is no JSON (YAML is not read; convert it first).") from error
-
-
-def _from_file(path: Path, where: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SetupError(f"{where}: the document {path} cannot be read ({type(error).__name__}).") from error
-
-
-def _fetched(url: str, where: str, wanted: Any) -> bytes:
-    """A document held to a hash is kept in the data folder, so that starting again needs nobody else to be up."""
-    kept = config.current().data_dir / "documents" / f"{wanted}.json" if isinstance(wanted, str) and wanted.isalnum() else None
-    if kept is not None and kept.is_file():
-        return kept.read_bytes()
-    try:
-        answer = outbound.request("GET", url, purpose="document", timeout=20, limit=_LONGEST_DOCUMENT)
-    except (outbound.NotSent, outbound.Broken) as error:
-        raise SetupError(f"{where}: the document could not be fetched. {error}") from error
-    if answer.status != 200:
-        raise SetupError(f"{where}: the document could not be fetched; the answer was {answer.status}.")
-    if kept is not None and hashlib.sha256(answer.content).hexdigest() == wanted:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_bytes(answer.content)
-    return answer.content
+def _base(entry: Mapping[str, Any], document: apidoc.Document, where: str) -> str:
+    """What the document's paths follow. A document from the web may not say where our calls go."""
+    example = "https://api.example.com/v1, which the document's paths follow"
+    if "base_url" not in entry and apipaper.fetched(entry):
+        raise SetupError(f"{where}: a fetched document does not decide where calls go; write base_url, such as {example}.")
+    given = entry.get("base_url", document.server)
+    base = entries.address(given, "base_url", where=where, allow=config.current().outbound_allow, example=example)
+    if "?" in base:
+        raise SetupError(f"{where}: base_url is a web address without a query, such as {example}.")
+    return base.rstrip("/")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from copilot.errors import SetupError
-from copilot.gateway import entries, mcptools, openapi, secrets
+from copilot.gateway import apipaper, entries, mcptools, openapi, secrets
 from copilot.toolkit import Toolbox
 
 _TABLES = frozenset({"openapi", "mcp"})
@@ -29,9 +29,17 @@ def apis(file: Path) -> list[Toolbox]:
 
 
 def warnings(file: Path | None) -> list[str]:
-    """What `copilot doctor` says of the file's secrets: those that are not set, and files that everybody may read."""
-    found = []
-    for reference in sorted(set(_references(_read(file)))) if file is not None else []:
+    """What `copilot doctor` says of the file: secrets that are not set or that everybody may read, and documents nobody pinned."""
+    if file is None:
+        return []
+    content = _read(file)
+    found = [
+        f"The document of {entry.get('name')} is fetched at every start and held to no hash, so whoever serves it can change what is sent. "
+        "Look at it, then write its SHA-256 in sha256, or keep it beside the file."
+        for entry in content.get("openapi", [])
+        if apipaper.unpinned(entry)
+    ]
+    for reference in sorted(set(_references(content))):
         try:
             secrets.resolve(reference)
         except SetupError as error:
