@@ -88,8 +88,8 @@ def test_the_folder_becomes_a_version_when_it_changed_and_only_then(app: Flask, 
 
 
 CASE = '\n[[case]]\nname = "{0}"\ntool = "{1}"\narguments = {2}\nexpect = "{3}"\n'
-PAYMENT = '{ invoice = "i", account = "c1/main", amount_minor = 1000, currency = "EUR" }'
-GOOD = CASE.format("One person decides ten euros", "pay_key", PAYMENT, "one person")
+PAYMENT = '{ invoice = "i", account = "c1/main", amount_minor = 400, currency = "EUR" }'
+GOOD = CASE.format("One person decides four euros", "pay_key", PAYMENT, "one person")
 ABSENT = CASE.format("About a tool of another installation", "fly_away", "{}", "allowed")
 
 
@@ -97,7 +97,7 @@ ABSENT = CASE.format("About a tool of another installation", "fly_away", "{}", "
 @pytest.mark.parametrize(
     ("tests", "said"),
     [
-        (CASE.format("Ten euros are refused", "pay_key", PAYMENT, "refused"), "“Ten euros are refused” (expected refused, got one person)"),
+        (CASE.format("Four euros are refused", "pay_key", PAYMENT, "refused"), "“Four euros are refused” (expected refused, got one person)"),
         ('[[case]]\nname = "Half a case"\n', "Half a case"),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_folder_whose_own_tests_fail_is_not_taken_over(
     with pytest.raises(SetupError, match="not taken over") as refused, transaction():
         library.adopt(folder)
     assert said in str(refused.value)
-    assert "One person decides ten euros" not in str(refused.value)
+    assert "One person decides four euros" not in str(refused.value)
     assert [row.number for row in library.listed()] == [1]
     policy.install(folder)
     clock._adopt()  # as a clock that starts with this folder

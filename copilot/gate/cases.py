@@ -74,11 +74,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All outcomes, the policies that decided nothing in any case, and a sentence for each tool of a budget that is not installed."""
+    """All outcomes, the policies that decided nothing in any case, and a sentence for each tool of a budget that is not installed.
+
+    `skipped` names the cases that were left out because their tool is not installed.
+    """
 
     outcomes: tuple[Outcome, ...]
     unreached: tuple[str, ...]
     absent: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -86,18 +90,24 @@ class Report:
         return all(outcome.ok for outcome in self.outcomes) and not self.absent
 
 
-def run(policies: Policies, tools: Iterable[Tool] = ()) -> Report:
-    """Run the folder's own cases; BadInput says what is wrong with `tests.toml`."""
+def run(policies: Policies, tools: Iterable[Tool] = (), *, absent_too: bool = True) -> Report:
+    """Run the folder's own cases; BadInput says what is wrong with `tests.toml`.
+
+    A case whose tool is not installed runs with the kind of tool it names itself; without `absent_too` it is left out.
+    """
     installed = {tool.name: tool for tool in tools}
-    outcomes, reached = [], set()
+    outcomes, skipped, reached = [], [], set()
     for case in read(policies.files.get("tests.toml", "")):
         tool = installed.get(case.tool)
+        if tool is None and not absent_too:
+            skipped.append(case.name)
+            continue
         given, arguments = _input(case, tool, policies)
         answers = _answers(case, given, arguments, policies)
         reached |= {decided for answer in answers for decided in answer.policies}
         outcomes.append(_person(case, answers[0], policies) if case.role else _verdict(case, given, arguments, answers, policies))
     unreached = tuple(each.id for each in policies.statements if each.id not in reached)
-    return Report(tuple(outcomes), unreached, tuple(_absent(policies, installed)))
+    return Report(tuple(outcomes), unreached, tuple(_absent(policies, installed)), tuple(skipped))
 
 
 def _absent(policies: Policies, installed: Mapping[str, Tool]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ from copilot.gate.vocabulary import Vocabulary
 from copilot.toolkit import Tool
 
 BUDGETS, CALENDAR, TESTS = "budgets.toml", "calendar.toml", "tests.toml"
+
+_EXTRA = (BUDGETS, CALENDAR, TESTS)
+_FILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}\.cedar")
+_LONGEST_FILE = 200_000
+_MOST_FILES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,20 @@ def from_disk(directory: Path) -> dict[str, str]:
         return {name: (directory / name).read_text(encoding="utf-8") for name in sorted(names) if (directory / name).is_file()}
     except (OSError, UnicodeError) as error:
         raise SetupError(f"Policies in {directory} cannot be read: {error}") from error
+
+
+def tidy(files: Mapping[str, str]) -> dict[str, str]:
+    """Known names only, one kind of line end, a line end at the end, and no empty files."""
+    odd = [name for name in files if name not in _EXTRA and not _FILE.fullmatch(name)]
+    if odd:
+        allowed = f"a name such as refunds.cedar, or one of {', '.join(_EXTRA)}"
+        raise BadInput(f"A policy file has {allowed}.", problems={odd[0]: f"use {allowed}"})
+    long = [name for name, text in files.items() if len(text) > _LONGEST_FILE or "\x00" in text]
+    if long or len(files) > _MOST_FILES:
+        problems = dict.fromkeys(long, f"at most {_LONGEST_FILE:,} characters, and no character NUL")
+        raise BadInput(f"A version holds at most {_MOST_FILES} files of {_LONGEST_FILE:,} characters.", problems=problems)
+    lines = {name: text.replace("\r\n", "\n").replace("\r", "\n").strip("\n") for name, text in files.items()}
+    return {name: f"{text}\n" for name, text in sorted(lines.items()) if text.strip()}
 
 
 def read(files: Mapping[str, str], *, tools: Iterable[Tool] = ()) -> Folder:

@@ -16,7 +16,7 @@ from sqlalchemy import Text, and_, cast, func, or_, select
 from copilot import config
 from copilot.audit import log
 from copilot.db import db, now, read_again, transaction
-from copilot.errors import BadInput, Conflict, CopilotError, NotEntitled, SetupError
+from copilot.errors import BadInput, CopilotError, NotEntitled, SetupError
 from copilot.gate import budgets, calendar, library, parallel, policy, tools
 from copilot.gate.replay import ENDS, Earlier
 from copilot.gate.tally import Pile, Row, Tally
@@ -96,9 +96,7 @@ def ask(version_id: str, *, days: int, by: User) -> None:
         raise NotEntitled("Only a manager or an admin asks for a replay.", rule="policy-manager")
     if days not in DAYS:
         raise BadInput("A replay covers 30 or 90 days.", problems={"days": "choose 30 or 90"})
-    version = library.get(version_id)
-    if version.state != "draft":  # what a published one was published on stays as it is
-        raise Conflict(f"Version {version.number} is {version.state} already; only a draft is replayed.")
+    version = library.locked_draft(version_id)  # what a published one was published on stays as it is
     version.replay_state, version.replay = "asked", {"days": days, "asked_by": by.id}
     log.append("policy.replay_asked", version.id, number=version.number, hash=version.hash, days=days, by=by.id)
 

@@ -8,7 +8,7 @@ next judgement on in every process.
 
 from __future__ import annotations
 
-import re
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,16 +18,13 @@ from sqlalchemy import func, select
 from copilot.audit import holders, log
 from copilot.db import db, new_id, now
 from copilot.errors import BadInput, Conflict, NotEntitled, NotFound, Refused, SetupError
-from copilot.gate import approvals, cases, policy, switches, tools
+from copilot.gate import approvals, cases, folder, policy, switches, tools
 from copilot.gate.policy import Policies
 from copilot.models import PolicyVersion, User
 
 REPLAY_LIFETIME = timedelta(hours=24)
-EXTRA_FILES = ("budgets.toml", "calendar.toml", "tests.toml")
+EXTRA_FILES = (folder.BUDGETS, folder.CALENDAR, folder.TESTS)
 
-_FILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}\.cedar")
-_LONGEST_FILE = 200_000
-_MOST_FILES = 40
 _LONGEST_COMMENT = 2_000
 _MANAGING = frozenset({"manager", "admin"})
 _NEWEST = (
@@ -50,6 +47,8 @@ class _Loaded:
 
 
 _loaded: _Loaded | None = None
+
+logger = logging.getLogger(__name__)
 
 
 def in_force() -> Policies:
@@ -101,12 +100,13 @@ def _load(version_id: str) -> _Loaded:
 def adopt(policies: Policies) -> None:
     """Make the folder's content a published version when it differs from the newest that came from the folder.
 
-    Called when an installation starts, inside a transaction. A version published on the page stays in force as long
-    as the folder stays as it was.
+    Called when an installation starts, inside a transaction. SetupError when the folder's own tests do not pass: then
+    what is in force stays. A version published on the page stays in force as long as the folder stays as it was.
     """
     newest = select(PolicyVersion.hash).where(PolicyVersion.source == "files").order_by(PolicyVersion.number.desc()).limit(1)
     if db.session.scalar(newest) == policies.hash:
         return
+    _tested(policies)
     _alone()
     if db.session.scalar(newest) == policies.hash:
         return
@@ -119,6 +119,22 @@ def adopt(policies: Policies) -> None:
     log.append("policy.published", version.id, at=at, number=version.number, hash=version.hash, source="files", by=None)
 
 
+def _tested(policies: Policies) -> None:
+    """Run the folder's own tests of the tools that are installed here; SetupError names those that fail."""
+    try:
+        report = cases.run(policies, tools.current().all(), absent_too=False)
+    except BadInput as error:
+        raise SetupError(f"The policy folder is not taken over: {error}") from error
+    failed = [f"“{each.name}” (expected {each.expected}, got {each.got})" for each in report.outcomes if not each.ok]
+    if failed:
+        raise SetupError(
+            f"The policy folder is not taken over, because {len(failed)} of its own tests fail: {'; '.join(failed[:5])}. "
+            "Correct the policies or tests.toml; `copilot policy check` runs them."
+        )
+    if report.skipped:
+        logger.info("tests of the policy folder left out, because their tools are not installed: %s", "; ".join(report.skipped))
+
+
 def draft(files: Mapping[str, str], *, by: User, comment: str) -> PolicyVersion:
     """Keep a draft of a whole new version; BadInput names the file and the mistake.
 
@@ -126,11 +142,11 @@ def draft(files: Mapping[str, str], *, by: User, comment: str) -> PolicyVersion:
     """
     _managing(by)
     comment = _sentence(comment, field="comment")
-    files = _tidy(files)
+    files = folder.tidy(files)
     policies = _read(files)
     cases.run(policies, tools.current().all())  # so that a mistake in the tests is named here; one that fails may be kept
     standing = current_version()
-    if _tidy(policy.current().files if standing is None else standing.files) == files:
+    if folder.tidy(policy.current().files if standing is None else standing.files) == files:
         raise BadInput("This is what is in force already; change something first.", problems={"": "nothing was changed"})
     _alone()
     version = PolicyVersion(
@@ -151,7 +167,7 @@ def publish(version_id: str, *, by: User, note: str = "") -> None:
     """
     _managing(by)
     _alone()
-    version = _draft(version_id)
+    version = locked_draft(version_id)
     if version.author_id == by.id and switches.holds(approvals.POLICY_SECOND_PERSON):
         raise Refused("You wrote this version, so somebody else has to publish it.", rule=approvals.POLICY_SECOND_PERSON)
     at = now()
@@ -190,7 +206,7 @@ def roll_back(number: int, *, by: User, comment: str) -> PolicyVersion:
 def discard(version_id: str, *, by: User) -> None:
     """Put a draft away; it stays readable."""
     _managing(by)
-    version = _draft(version_id)
+    version = locked_draft(version_id)
     version.state = "discarded"
     log.append("policy.discarded", version.id, number=version.number, hash=version.hash, by=by.id)
 
@@ -242,8 +258,10 @@ def listed(*, below: int | None = None, limit: int = 30) -> list[PolicyVersion]:
     return list(db.session.scalars(query if below is None else query.where(PolicyVersion.number < below)))
 
 
-def _draft(version_id: str) -> PolicyVersion:
-    found = db.session.scalar(select(PolicyVersion).where(PolicyVersion.id == version_id).with_for_update())
+def locked_draft(version_id: str) -> PolicyVersion:
+    """A draft as it stands now, which nobody else changes until this transaction ends; Conflict when it is a draft no more."""
+    row = select(PolicyVersion).where(PolicyVersion.id == version_id).with_for_update().execution_options(populate_existing=True)
+    found = db.session.scalar(row)
     if found is None:
         raise NotFound("There is no such version of the policies.")
     if found.state != "draft":
@@ -271,20 +289,6 @@ def _sentence(text: str, *, field: str) -> str:
     if not text:
         raise BadInput("Say why; it stands beside the version.", problems={field: "write a sentence"})
     return text[:_LONGEST_COMMENT]
-
-
-def _tidy(files: Mapping[str, str]) -> dict[str, str]:
-    """Known names only, one kind of line end, a line end at the end, and no empty files."""
-    odd = [name for name in files if name not in EXTRA_FILES and not _FILE.fullmatch(name)]
-    if odd:
-        allowed = f"a name such as refunds.cedar, or one of {', '.join(EXTRA_FILES)}"
-        raise BadInput(f"A policy file has {allowed}.", problems={odd[0]: f"use {allowed}"})
-    long = [name for name, text in files.items() if len(text) > _LONGEST_FILE or "\x00" in text]
-    if long or len(files) > _MOST_FILES:
-        problems = dict.fromkeys(long, f"at most {_LONGEST_FILE:,} characters, and no character NUL")
-        raise BadInput(f"A version holds at most {_MOST_FILES} files of {_LONGEST_FILE:,} characters.", problems=problems)
-    lines = {name: text.replace("\r\n", "\n").replace("\r", "\n").strip("\n") for name, text in files.items()}
-    return {name: f"{text}\n" for name, text in sorted(lines.items()) if text.strip()}
 
 
 def _read(files: Mapping[str, str]) -> Policies:
