@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from flask import Flask
 
 from copilot import db as database
 from copilot.db import transaction
+from copilot.gate import tools
 from copilot.gateway import breaker
 from copilot.gateway.adapters import Unknown
 from tests.support.people import People
@@ -27,6 +29,12 @@ pytestmark = [
     pytest.mark.skipif(chromium.path() is None, reason="browser tests need a Chromium: set CHROMIUM_PATH"),
 ]
 
+BINDING = {
+    "address": "POST https://api.bank.example/v1/customers/{customer_id}/orders/{order_id}/refunds",
+    "arguments": {"order_id": "path", "amount_minor": "body"},
+    "fixed": {"notify": True},
+    "auth": {"kind": "oauth2", "token_url": "https://login.bank.example/token", "secret": "file:/etc/copilot/" + "bank_" * 20},
+}
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 
 
@@ -49,15 +57,23 @@ def test_the_pages_are_usable_by_everybody(
     chrome: Any,
     people: People,
     suspended: str,
+    monkeypatch: pytest.MonkeyPatch,
     width: int,
     scheme: str,
 ) -> None:
+    bound = [dataclasses.replace(tool, binding=BINDING) if tool.name == "pay_both" else tool for tool in tools.current().all()]
+    monkeypatch.setattr(tools, "_current", tools.Registry({tool.name: tool for tool in bound}))
     for _ in range(breaker.FAILURES):
         with transaction():
             breaker.heard("pay_lookup", Unknown("The service failed (503)."), database.now())
     found: dict[str, Any] = {}
     with chromium.serving(app) as address, chromium.desk(chrome, address, "dee@example.com", width=width, scheme=scheme) as desk:
-        for name, page in {"tools": "/tools", "tool-suspended": "/tools/pay_key", "tool-alone": "/tools/pay_lookup"}.items():
+        for name, page in {
+            "tools": "/tools",
+            "tool-suspended": "/tools/pay_key",
+            "tool-alone": "/tools/pay_lookup",
+            "tool-bound": "/tools/pay_both",
+        }.items():
             desk.go(page)
             desk.page.evaluate("document.querySelectorAll('main details').forEach((fold) => { fold.open = true })")
             if desk.overflow() > 0:

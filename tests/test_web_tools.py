@@ -138,3 +138,22 @@ def test_a_tool_of_an_api_shows_its_last_calls_without_what_was_said(
     assert "private address" in page
     assert "hidden-path" not in page
     assert "Last calls" in client.get("/tools/refund_order").text
+
+
+@pytest.mark.settings(COPILOT_OUTBOUND_ALLOW="127.0.0.1")
+def test_people_see_where_a_call_goes_and_as_whom_but_no_secret(
+    app: Flask, client: FlaskClient, people: People, far: FarEnd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAR_END_SECRET", farend_api.PASSWORD)
+    fixed = farend_api.REFUND + 'fixed = { memo = "<b>from the desk</b>\u202e" }\n'
+    boxes = sources.load(farend_api.tools_file(tmp_path, far.url, tools=fixed))
+    monkeypatch.setattr(tools, "_current", tools.registry([*boxes]))
+    browser.sign_in(client, "cy@example.com")
+    page = client.get("/tools/refund_order").text
+    assert "Where a call goes and as whom" in page
+    assert f"POST {far.url}/orders/{{order_id}}/refunds" in page
+    assert "&lt;b&gt;from the desk" in page
+    assert "\u202e" not in page
+    assert "env:FAR_END_SECRET" in page
+    assert "Idempotency header" in page
+    assert farend_api.PASSWORD not in page
