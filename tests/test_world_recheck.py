@@ -10,7 +10,7 @@ from sqlalchemy import select
 from copilot import jobs
 from copilot.agents import intake
 from copilot.db import db, transaction
-from copilot.errors import Refused, StaleDigest
+from copilot.errors import BadInput, Refused, StaleDigest
 from copilot.gate import check, library
 from copilot.gateway import reads
 from copilot.models import Proposal, Ticket, Verdict
@@ -77,6 +77,40 @@ def test_what_waits_is_shown_anew_when_the_customer_writes(agent: str, people: P
     work.approve(proposal_id, people.ana)
     jobs.execute(proposal_id)
     assert work.state(proposal_id) == "SUCCEEDED"
+
+
+def test_an_edit_from_before_the_customer_wrote_decides_nothing(agent: str, people: People, clock: Clock, ticket_id: str) -> None:
+    proposal_id = work.propose(agent, ticket_id=ticket_id)
+    clock.advance(seconds=5)
+    _says(ticket_id)
+    with pytest.raises(StaleDigest, match="wrote again"):
+        work.edit(proposal_id, people.ana, amount_minor=900)
+    assert work.reject(proposal_id, people.ana).state == "REJECTED", "a no needs no second look"
+
+
+def test_a_word_between_the_look_and_the_proposal_brings_it_back(
+    agent: str, people: People, book: Ledger, clock: Clock, ticket_id: str
+) -> None:
+    prepared = proposals.prepare(proposals.Draft(agent_id=agent, tool="pay_key", arguments=work.arguments(), ticket_id=ticket_id))
+    _says(ticket_id)
+    clock.advance(seconds=5)
+    with transaction():
+        proposal_id = proposals.propose(prepared).id
+    with pytest.raises(StaleDigest):
+        work.approve(proposal_id, people.ana)
+    jobs.refresh(proposal_id)
+    assert work.row(proposal_id).verdict["sent_back"]["rule"] == "customer-wrote"
+    work.approve(proposal_id, people.ana)
+    jobs.execute(proposal_id)
+    assert work.state(proposal_id) == "SUCCEEDED"
+
+
+def test_misshapen_arguments_are_no_proposal_but_stand_in_the_record(agent: str) -> None:
+    with pytest.raises(BadInput):
+        work.propose(agent, amount_minor="much")
+    assert [(each.stage, each.kind, each.rule, each.proposal_id) for each in _kept(tool="pay_key")] == [
+        ("propose", "refused", "schema", None)
+    ]
 
 
 def test_staff_who_wrote_changes_nothing(agent: str, people: People, clock: Clock, ticket_id: str) -> None:
@@ -174,7 +208,14 @@ def test_a_refused_proposal_and_a_refused_read_are_kept_too(agent: str) -> None:
     db.session.rollback()
     with pytest.raises(Refused):
         reads.call("pay_key", work.arguments(), agent_id=agent, ticket_id=None)
-    assert [(each.stage, each.kind) for each in _kept(tool="read_account")] == [("read", "allowed")]
+    db.session.rollback()
+    with pytest.raises(BadInput):
+        reads.call("read_account", {"account": 7}, agent_id=agent, ticket_id=None)
+    assert [(each.stage, each.kind, each.rule) for each in _kept(tool="read_account")] == [
+        ("read", "allowed", "reads"),
+        ("read", "refused", "schema"),
+    ]
+    assert ("read", "refused", "write-needs-proposal") in {(each.stage, each.kind, each.rule) for each in _kept(tool="pay_key")}
 
 
 def test_an_outside_agents_session_is_its_work_on_a_ticket_and_it_counts_as_tainted(agent: str, ticket_id: str) -> None:

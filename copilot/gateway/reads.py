@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from copilot import db as database
 from copilot.db import db
-from copilot.errors import NotFound, Refused
+from copilot.errors import BadInput, NotFound, Refused
 from copilot.gate import arcs, check, digest, facts, judgements, library, schema, switches, tools
 from copilot.gateway import asking, mcptools, reserve
 from copilot.models import Agent, Ticket
@@ -31,13 +31,17 @@ def call(tool_name: str, arguments: Any, *, agent_id: str, ticket_id: str | None
     Raises Refused with the gate's rule, BadInput with the fields, NotFound for a tool that does not exist,
     Unavailable when the tool could not answer. A write is refused here on every path.
     """
-    tool = tools.current().get(tool_name)
-    if tool.effect != "read":
-        raise Refused(f"{_called(tool)} changes things, so it is proposed and not called.", rule="write-needs-proposal")
-    normalised = schema.normalise(tool, arguments)
+    tool, came = tools.current().get(tool_name), origin or facts.Origin(agent_id)
+    normalised, misfit = arguments if isinstance(arguments, dict) else {}, None
+    try:
+        normalised = schema.normalise(tool, arguments)
+    except BadInput as error:  # the record keeps that it was asked for, and by whom
+        misfit = error
     _usable(tool)
     with database.transaction():
-        agent_name, verdict = _judge(tool, normalised, agent_id=agent_id, ticket_id=ticket_id, origin=origin or facts.Origin(agent_id))
+        agent_name, verdict = _judge(tool, normalised, agent_id=agent_id, ticket_id=ticket_id, origin=came)
+    if isinstance(verdict, check.Refused) and verdict.rule == "schema" and misfit is not None:
+        raise misfit
     if not isinstance(verdict, check.Allowed):
         raise Refused(verdict.reason, rule=verdict.rule)
     return asking.read(tool, normalised, _call_for(tool, agent_name, ticket_id))
@@ -155,7 +159,7 @@ def _usable(tool: Tool) -> None:
 def _judge(
     tool: Tool, arguments: dict[str, Any], *, agent_id: str, ticket_id: str | None, origin: facts.Origin
 ) -> tuple[str, check.Verdict]:
-    """Judge a read, draw on the limits it has, and keep the verdict; gives the agent's name with it."""
+    """Judge a call, draw on the limits it has, and keep the verdict, a no included; gives the agent's name with it."""
     agent = db.session.get(Agent, agent_id)
     if agent is None:
         raise NotFound("There is no such agent.")
@@ -173,6 +177,9 @@ def _judge(
         recheck=True,
     )
     given = check.policy_input(request, known)
+    if tool.effect != "read":
+        called = {"rule": "write-needs-proposal", "reason": f"{_called(tool)} changes things, so it is proposed and not called."}
+        given = replace(given, stopped=called)
     verdict = check.evaluate(given, arguments, policies)
     if isinstance(verdict, check.Allowed):
         try:
