@@ -73,6 +73,20 @@ def test_the_pages_are_usable_by_everybody(app: Flask, chrome: Any, used: str, w
     assert found == {}
 
 
+def test_on_a_phone_a_row_is_a_block_that_names_its_columns(app: Flask, chrome: Any, used: str) -> None:
+    with chromium.serving(app) as address, chromium.desk(chrome, address, "dee@example.com", width=390) as desk:
+        for page in ("/agents", f"/agents/{used}", "/tools", "/record"):
+            desk.go(page)
+            assert desk.page.evaluate(
+                "[...document.querySelectorAll('.table-wrap')].every((each) => each.scrollWidth <= each.clientWidth)"
+            ), page
+            cells = desk.page.locator("table.stacks tbody tr").first.locator("td")
+            tops = [box["y"] for cell in cells.all() if (box := cell.bounding_box())]
+            assert tops == sorted(set(tops)), f"{page}: one below the other"
+            named = cells.nth(1).evaluate("(cell) => getComputedStyle(cell, '::before').content")
+            assert named.strip('"') == cells.nth(1).get_attribute("data-label")
+
+
 def test_an_agent_is_narrowed_and_shut_out_without_a_script(app: Flask, chrome: Any, used: str) -> None:
     with chromium.serving(app) as address, chromium.desk(chrome, address, "dee@example.com", scripts=False) as desk:
         desk.go(f"/agents/{used}")

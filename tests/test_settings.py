@@ -194,6 +194,10 @@ def test_commands_on_the_sample_companys_folder_know_its_tools_and_policies(tmp_
     assert "No tools are loaded" not in named.output
     bare = CliRunner().invoke(cli.main, ["policy", "check"], env={"COPILOT_DATA_DIR": str(tmp_path / "none")})
     assert "No tools are loaded: set COPILOT_TOOLKITS" in bare.output
+    shop = str(ROOT / "copilot" / "demo" / "policies")
+    misread = CliRunner().invoke(cli.main, ["policy", "check", shop], env={"COPILOT_DATA_DIR": str(tmp_path / "none")})
+    assert misread.exit_code == 1
+    assert "No tools are loaded: set COPILOT_TOOLKITS" in misread.output, "not the policies are wrong"
 
 
 # -- an address of nothing

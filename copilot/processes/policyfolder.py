@@ -18,7 +18,7 @@ def examine(directory: Path | None) -> dict[str, Any]:
     """Load the folder and run its cases; SetupError names the mistake that keeps it from loading."""
     installed = _installed()
     directory = directory or config.load().policy_dir or policy.STARTER
-    policies = policy.load(directory, installed)
+    policies = _load(directory, installed)
     try:
         report = cases.run(policies, installed)
     except BadInput as error:
@@ -29,7 +29,7 @@ def examine(directory: Path | None) -> dict[str, Any]:
         "policies": len(policies.statements),
         "budgets": len(policies.budget_rules),
         "tools": len(installed),
-        "note": None if installed else f"{NO_TOOLS} Without them only what does not speak of a tool's own arguments is checked.",
+        "note": None if installed else f"{NO_TOOLS} Without them nothing is checked that speaks of a tool's own arguments.",
         "cases": [asdict(outcome) for outcome in report.outcomes],
         "unreached": list(report.unreached),
         "absent": list(report.absent),
@@ -40,8 +40,18 @@ def examine(directory: Path | None) -> dict[str, Any]:
 def vocabulary(directory: Path | None) -> str:
     """The Cedar schema that this folder's policies are checked against."""
     installed = _installed()
-    policies = policy.load(directory or config.load().policy_dir, installed)
+    policies = _load(directory or config.load().policy_dir, installed)
     return policy.vocabulary(installed, [rule.id for rule in policies.budget_rules])
+
+
+def _load(directory: Path | None, installed: tuple[Tool, ...]) -> policy.Policies:
+    """The folder's policies; where words are unknown only because no tool is loaded, the error says that too."""
+    try:
+        return policy.load(directory, installed)
+    except SetupError as error:
+        if installed:
+            raise
+        raise SetupError(f"{error} {NO_TOOLS}") from error
 
 
 def _installed() -> tuple[Tool, ...]:

@@ -17,7 +17,7 @@ def replay(directory: Path, *, days: int) -> dict[str, Any]:
         try:
             return {"note": console.no_tools(), **history.replayed(files, days=days)}
         except BadInput as error:
-            raise SetupError(f"Policies in {directory}: {error}") from error
+            raise SetupError(" ".join(filter(None, [f"Policies in {directory}: {error}", console.no_tools()]))) from error
 
 
 def told(result: dict[str, Any]) -> str:
