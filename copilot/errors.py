@@ -117,11 +117,15 @@ class Refused(CopilotError):
 
 
 class Unavailable(CopilotError):
-    """Something we need is down; trying again later may work."""
+    """Something we need is down or stopped; trying again later may work. `rule` names a rule of the gate that stopped it."""
 
     status = 503
     title = "Not available at the moment"
     code = "unavailable"
+
+    def __init__(self, message: str, *, rule: str | None = None) -> None:
+        super().__init__(message)
+        self.rule = rule
 
 
 class SetupError(CopilotError):

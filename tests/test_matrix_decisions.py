@@ -80,8 +80,8 @@ tool_full            waits                       waits                       no 
 tool_suspended       back:tool-suspended         back:tool-suspended         no    back:tool-suspended        back:tool-suspended
 target_moved         back:target-moved           back:target-moved           no    back:target-moved          back:target-moved
 target_gone          back:no-longer-possible     back:no-longer-possible     no    back:no-longer-possible    back:no-longer-possible
-ticket_closed        back:ticket-ended           back:ticket-ended           no    back:ticket-ended          back:ticket-ended
-customer_wrote       back:customer-wrote         back:customer-wrote         no    back:customer-wrote        back:customer-wrote
+ticket_closed        no:stale-digest             no:stale-digest             no    back:ticket-ended          back:ticket-ended
+customer_wrote       no:stale-digest             no:stale-digest             no    back:customer-wrote        back:customer-wrote
 """
 
 

@@ -199,10 +199,10 @@ def _off(stage: Stage) -> Heard:
 
 
 def _switched(stage: Stage) -> Heard:
-    stage.level("auto")
     with transaction():
         switches.throw("tool:pay_key", by=stage.people.bo, reason="an incident")
-    return stored(stage, work.propose(stage.agent))
+    wish = {"tool": "pay_key", "arguments": work.arguments()}
+    return problem(stage.bot()("POST", "/proposals", wish, headers={"Idempotency-Key": "once"}))
 
 
 def _switched_read(stage: Stage) -> Heard:

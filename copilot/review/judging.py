@@ -41,7 +41,8 @@ def beforehand(tool: Tool, arguments: dict[str, Any], *, agent: Agent, ticket: T
     Unavailable under a kill switch: then nothing is looked at either.
     """
     if check.switched_off(switches.thrown(), agent_id=agent.id, tool=tool.name):
-        raise Unavailable("The kill switch is on, so nothing is looked at or taken up. Try again once it is released.")
+        sentence = "The kill switch is on, so nothing is looked at or taken up. Try again once it is released."
+        raise Unavailable(sentence, rule=check.KILL_SWITCH)
     known = facts.load(
         agent=agent,
         ticket=ticket,
