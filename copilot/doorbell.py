@@ -21,6 +21,7 @@ QUEUE_OF = {
     "deliver": "upkeep",
     "roll_up": "upkeep",
     "replay": "upkeep",
+    "look_again": "upkeep",
 }
 
 _queues: dict[str, rq.Queue] = {}

@@ -22,7 +22,7 @@ from copilot.db import db, fresh_context, transaction
 from copilot.doorbell import enqueue
 from copilot.errors import BadInput, Conflict, CopilotError, DuplicateIntent, NotFound, Refused, Unavailable
 from copilot.gate import arcs, facts, history
-from copilot.gateway import adapters, outlog, reads, refusals, reserve, sweeper, writes
+from copilot.gateway import adapters, mcptools, outlog, reads, refusals, reserve, sweeper, writes
 from copilot.live import events
 from copilot.models import Proposal
 from copilot.notify import outbox
@@ -213,6 +213,7 @@ def deliver() -> None:
 
 
 replay = history.run  # judge what was recorded again with a draft of the policies
+look_again = mcptools.look_again  # ask foreign servers whether their tools are still what people accepted
 
 
 def roll_up() -> None:

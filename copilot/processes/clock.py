@@ -38,6 +38,7 @@ def ticks() -> tuple[Tick, ...]:
         Tick("sweep", 5, jobs.sweep),
         Tick("deliver", 5, lambda: _ring_or_do("deliver", jobs.deliver)),
         Tick("roll_up", 60, lambda: _ring_or_do("roll_up", jobs.roll_up)),
+        Tick("look_again", 300, lambda: doorbell.enqueue("look_again")),  # what is not heard now is noticed before the next call
     )
 
 
