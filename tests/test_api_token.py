@@ -301,10 +301,10 @@ def test_only_an_admin_manages_agents(people: People, secret: str, who: str) -> 
 
 def test_the_log_names_scopes_and_nobody(people: People, secret: str) -> None:
     with transaction():
-        principals.set_scopes("helpdesk", ["tickets:write;region=EU;customer=una%40example.com"], by=None, reason="Una only")
+        principals.set_scopes("helpdesk", ["pay_key:write;region=EU;customer=una%40example.com"], by=None, reason="Una only")
     database.read_again()
     line = db.session.execute(select(AuditEvent.line).where(AuditEvent.kind == "agent.scopes")).scalar_one()
-    assert "tickets:write;region=EU;customer=" in line
+    assert "pay_key:write;region=EU;customer=" in line
     assert "una" not in line.lower()
 
 
