@@ -97,7 +97,10 @@ ABSENT = CASE.format("About a tool of another installation", "fly_away", "{}", "
 @pytest.mark.parametrize(
     ("tests", "said"),
     [
-        (CASE.format("Four euros are refused", "pay_key", PAYMENT, "refused"), "“Four euros are refused” (expected refused, got one person)"),
+        (
+            CASE.format("Four euros are refused", "pay_key", PAYMENT, "refused"),
+            "“Four euros are refused” (expected refused, got one person)",
+        ),
         ('[[case]]\nname = "Half a case"\n', "Half a case"),
     ],
 )
