@@ -69,8 +69,17 @@ def busy(app: Flask, agent: str, people: People) -> list[str]:
     return [*lists, *cards, f"{cards[0]}/edit", f"{cards[1]}/edit", *gate, "/notifications", "/people", "/settings", "/nowhere"]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1024, "dark"), (390, "light"), (390, "dark")])
-def test_every_page_is_usable_by_everybody(app: Flask, chrome: Any, busy: list[str], people: People, width: int, scheme: str) -> None:
+EVERYTHING = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+WHAT_A_THEME_CHANGES = ["color-contrast", "target-size"]  # the rest is the same page at another width
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme", "rules"),
+    [(1440, "light", EVERYTHING), (1024, "dark", WHAT_A_THEME_CHANGES), (390, "light", WHAT_A_THEME_CHANGES), (390, "dark", EVERYTHING)],
+)
+def test_every_page_is_usable_by_everybody(
+    app: Flask, chrome: Any, busy: list[str], people: People, width: int, scheme: str, rules: list[str]
+) -> None:
     found: dict[str, Any] = {}
     with chromium.serving(app) as address, chromium.desk(chrome, address, "dee@example.com", width=width, scheme=scheme) as desk:
         for page in busy:
@@ -79,7 +88,7 @@ def test_every_page_is_usable_by_everybody(app: Flask, chrome: Any, busy: list[s
             wide = desk.overflow()
             if wide > 0:
                 found[f"{page} too wide"] = wide
-            problems = axe.Axe().run(desk.page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}).response
+            problems = axe.Axe().run(desk.page, options={"runOnly": rules}).response
             for problem in problems["violations"]:
                 found[f"{page} {problem['id']}"] = [
                     node["html"][:200] + " :: " + node["failureSummary"][:300] for node in problem["nodes"]

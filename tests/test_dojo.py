@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 GOAL = 5  # per cent of attacks that may succeed with the gate
-EVERY = 12  # the whole is `python -m tests.dojo.figures`
+EVERY = 36  # the whole is `python -m tests.dojo.figures`
 
 
 @pytest.fixture(scope="module")
