@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 # The first of these that is Python 3.11 or newer and can make a venv; choose another with `make run PYTHON=/path/to/python`.
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 2
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile

@@ -48,7 +48,11 @@ FIGURES = (
     Figure("tau2 retail and airline tasks", (PYTHON, "-m", "tests.outside.figures", "tau2", "--json"), outside=True),
     Figure("663 wrong calls", (PYTHON, "-m", "tests.outside.figures", "negative", "--json"), outside=True),
     Figure("133 writes that GPT-4o drafted", (PYTHON, "-m", "tests.outside.figures", "gpt4o", "--json"), outside=True),
-    Figure("AgentDojo with a compromised agent", (PYTHON, "-m", "tests.dojo.figures", "--json"), outside=True),
+    Figure(
+        "AgentDojo with a compromised agent, every fourth pair",
+        (PYTHON, "-m", "tests.dojo.figures", "--json", "--every", "4"),
+        outside=True,
+    ),
 )
 
 
