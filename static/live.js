@@ -20,7 +20,7 @@ export function follow(body) {
 
 function connect(address) {
   source = new EventSource(address);
-  source.addEventListener("hello", count);
+  source.addEventListener("hello", () => { count(); catchUp(); });
   source.addEventListener("message", (event) => {
     let told;
     try { told = JSON.parse(event.data); } catch { return; }
@@ -34,6 +34,11 @@ function connect(address) {
       setTimeout(() => { if (!source && !document.hidden) connect(address); }, 30000);
     }
   });
+}
+
+// What happened between the page and its first event was told to nobody here.
+function catchUp() {
+  document.querySelectorAll("[data-status][data-proposal]").forEach((place) => { status(place).catch(() => {}); });
 }
 
 // After a click the answer is a second away: ask for it besides listening, in case nobody tells.
