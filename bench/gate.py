@@ -40,7 +40,7 @@ from copilot.gate import check, facts, library, policy
 from copilot.gateway import reads
 from copilot.models import Agent, Customer, Grant, Ticket, User
 from copilot.processes import migrate
-from copilot.review import proposals, versions
+from copilot.review import judging, versions
 from copilot.toolkit import Money, Preview, Tool
 
 GOAL = 1.5
@@ -161,15 +161,15 @@ def _with_facts(tool: Tool, count: int) -> dict[str, float]:
     agent_id, tickets = _fill()
     rng, taken = random.Random(1), []  # noqa: S311 -- which ticket is next, no secret
     seen = reads.Look(Preview("Refund", customer_id=None, known=KNOWN), "7")
-    content = versions.content(tool, REFUND, seen)
+    content = versions.content(tool, REFUND, seen, seen=facts.Seen())
     for number in range(count + count // 10):
         ticket_id = rng.choice(tickets)
         db.session.remove()
         began = time.perf_counter()
         agent, ticket = db.session.get_one(Agent, agent_id), db.session.get_one(Ticket, ticket_id)
-        judged = proposals.judge(
+        judged = judging.judge(
             content, agent=agent, ticket=ticket, level=facts.level(agent_id, tool.name), confidence=0.93,
-            origin=facts.Origin(session="bench"), now=now(),
+            came=facts.Origin(session="bench"), now=now(),
         )  # fmt: skip
         if number >= count // 10:
             taken.append((time.perf_counter() - began) * 1e3)

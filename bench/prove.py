@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+FILE = ROOT / "docs" / "figures.json"
 PYTHON = sys.executable
 COPILOT = str(Path(PYTHON).parent / "copilot")
 
@@ -57,18 +58,22 @@ FIGURES = (
 
 
 def main() -> int:
-    """Measure them all and write the file, or print only those whose name holds the first argument; fail if any command failed."""
+    """Measure them all and write the file, or only those whose name holds the first argument; fail if any command failed."""
     wanted = [figure for figure in FIGURES if not sys.argv[1:] or sys.argv[1] in figure.name]
     measured = []
     for figure in wanted:
         print(f"{figure.name} ...", flush=True)
         measured.append(_measure(figure))
         print(f"  {'ok' if measured[-1]['ok'] else 'FAILED'} {json.dumps(measured[-1]['values'])}", flush=True)
-    if sys.argv[1:]:
+    if sys.argv[1:]:  # a part anew, beside what was measured before
+        earlier = json.loads(FILE.read_text())
+        anew = {each["name"]: each | {"commit": _git("rev-parse", "HEAD")} for each in measured}
+        earlier["figures"] = [anew.pop(each["name"], each) for each in earlier["figures"]] + list(anew.values())
+        FILE.write_text(json.dumps(earlier, indent=2) + "\n")
         return 0 if all(each["ok"] for each in measured) else 1
     written = {"commit": _git("rev-parse", "HEAD"), "changed": bool(_git("status", "--porcelain", "--untracked-files=no"))}
     written |= {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": _machine(), "figures": measured}
-    (ROOT / "docs" / "figures.json").write_text(json.dumps(written, indent=2) + "\n")
+    FILE.write_text(json.dumps(written, indent=2) + "\n")
     return 0 if all(each["ok"] for each in measured) else 1
 
 
