@@ -19,33 +19,27 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import logging
 import os
 import random
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import cedarpy
+import installation
 from sqlalchemy import insert
 
-from copilot import config
-from copilot.app import create_app
 from copilot.db import db, new_id, now, transaction
 from copilot.gate import check, facts, library, policy
 from copilot.gateway import reads
 from copilot.models import Agent, Customer, Grant, Ticket, User
-from copilot.processes import migrate
 from copilot.review import judging, versions
 from copilot.toolkit import Money, Preview, Tool
 
 GOAL = 1.5
 TICKETS = 5_000
-POLICIES = Path(config.__file__).parent / "demo" / "policies"
 REFUND: dict[str, Any] = {"order_id": "1043", "amount_minor": 4_000, "currency": "EUR", "reason": "late"}
 KNOWN = {"refundable_minor": 9_000, "paid_in": "EUR"}
 FACTS = check.Facts(
@@ -74,30 +68,15 @@ def main() -> None:
     parser.add_argument("--verdicts", type=int, default=4_000)
     parser.add_argument("--facts", type=int, default=400)
     chosen = parser.parse_args()
-    logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="copilot-gate-") as folder:
-        settings = config.load(
-            {
-                "DATABASE_URL": os.environ.get("DATABASE_URL", f"sqlite:///{Path(folder) / 'bench.sqlite3'}"),
-                "COPILOT_DATA_DIR": folder,
-                "SECRET_KEY": "a bench guards nothing, but needs a key",
-                "COPILOT_TOOLKITS": "copilot.demo.tools:shop",
-                "COPILOT_POLICY_DIR": str(POLICIES),
-                "COPILOT_MODEL": "none",
-            }
-        )
-        migrate.upgrade(settings)
-        with create_app(settings, web=False).app_context():
-            tool = _tool()
-            figures = {
-                "suggest": _verdicts(tool, replace(FACTS, level="suggest"), chosen.verdicts),
-                "auto": _verdicts(tool, FACTS, chosen.verdicts),
-                **_with_facts(tool, chosen.facts),
-                "database": db.engine.dialect.name,
-                "goal": f"at most {GOAL} times the bare Cedar call",
-            }
-            db.session.remove()
-            db.engine.dispose()
+    with installation.fresh(os.environ.get("DATABASE_URL")):
+        tool = _tool()
+        figures = {
+            "suggest": _verdicts(tool, replace(FACTS, level="suggest"), chosen.verdicts),
+            "auto": _verdicts(tool, FACTS, chosen.verdicts),
+            **_with_facts(tool, chosen.facts),
+            "database": db.engine.dialect.name,
+            "goal": f"at most {GOAL} times the bare Cedar call",
+        }
     figures["reached"] = all(figures[level]["times_bare_single"] <= GOAL for level in ("suggest", "auto"))
     print(json.dumps(figures))
 

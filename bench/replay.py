@@ -10,25 +10,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import random
-import tempfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
+import installation
 import rfc8785
 from sqlalchemy import insert
 
-from copilot import config
-from copilot.app import create_app
 from copilot.db import db, new_id, now, transaction
 from copilot.gate import budgets, check, history, judgements, library, policy, tools
 from copilot.gate.policy import Policies
 from copilot.models import Agent, Proposal, ProposalVersion, User
 from copilot.models import Verdict as Recorded
-from copilot.processes import migrate
 from copilot.toolkit import Money, Tool
 
 AGENTS = 12
@@ -53,24 +48,9 @@ def main() -> None:
     parser.add_argument("--verdicts", type=int, default=100_000)
     parser.add_argument("--processes", type=int, default=2)
     chosen = parser.parse_args()
-    logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="copilot-replay-") as folder:
-        settings = config.load(
-            {
-                "DATABASE_URL": f"sqlite:///{Path(folder) / 'bench.sqlite3'}",
-                "COPILOT_DATA_DIR": folder,
-                "SECRET_KEY": "a bench guards nothing, but needs a key",
-                "COPILOT_TOOLKITS": "copilot.demo.tools:shop",
-                "COPILOT_POLICY_DIR": str(Path(config.__file__).parent / "demo" / "policies"),
-                "COPILOT_MODEL": "none",
-            }
-        )
-        migrate.upgrade(settings)
-        with create_app(settings, web=False).app_context():
-            _fill(chosen.verdicts)
-            result = history.replayed(_draft(), days=30, processes=chosen.processes)
-            db.session.remove()
-            db.engine.dispose()
+    with installation.fresh():
+        _fill(chosen.verdicts)
+        result = history.replayed(_draft(), days=30, processes=chosen.processes)
     seconds = result["seconds"]
     figures = {
         "verdicts": result["total"]["verdicts"],

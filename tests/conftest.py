@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextvars
 import os
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,12 @@ from flask import Flask, has_app_context
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from werkzeug.serving import make_server
 
 from copilot import app as application
 from copilot import config
 from copilot import db as database
+from copilot.agents import llm
 from copilot.db import db
 from copilot.gateway import outlog
 from copilot.people import passwords
@@ -237,3 +241,36 @@ def fake_model() -> Iterator[fakes.FakeModel]:
     """A model that does what its script says."""
     with fakes.running() as model:
         yield model
+
+
+@pytest.fixture
+def model(app: Flask, fake_model: fakes.FakeModel, monkeypatch: pytest.MonkeyPatch) -> Iterator[fakes.FakeModel]:
+    """That model as the application's own, asked without long pauses."""
+    old, key = config.current(), "sk-test-0123456789abcdefghij"
+    config.install(replace(old, openai_api_key=key, openai_base_url=fake_model.url, model="scripted"))
+    monkeypatch.setattr(llm, "_pause", lambda fault, tries: fault.pause or 0.01)
+    yield fake_model
+    llm._client(key, fake_model.url, os.getpid()).close()
+    config.install(old)
+
+
+@pytest.fixture
+def url(app: Flask) -> Iterator[str]:
+    """The application behind a real socket."""
+    database.read_again()
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=contextvars.Context().run, args=(server.serve_forever,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join(timeout=20)
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Any]:
+    """One browser for a file; only browser tests ask for it, and only where there is one."""
+    from tests.support import chromium
+
+    with chromium.launched() as browser:
+        yield browser

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,9 +12,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import select, update
 
-from copilot import config, jobs
 from copilot import db as database
-from copilot.agents import intake, llm, lookups, prompts, react, runs
+from copilot import jobs
+from copilot.agents import intake, lookups, prompts, react, runs
 from copilot.agents.drafts import Entry
 from copilot.db import db, transaction
 from copilot.gate import tools as registry
@@ -31,18 +29,6 @@ from tests.support.people import People, add_agent
 
 PAYMENT = {"invoice": "inv-7", "account": "c1/main", "amount_minor": 1000, "currency": "EUR", "memo": None}
 CUSTOMER = {"id": "c1", "name": "Una Quill", "email": "una@example.com"}
-
-
-@pytest.fixture
-def model(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModel]:
-    with fake_model.running() as model:
-        old = config.current()
-        key = "sk-test-0123456789abcdefghij"
-        config.install(replace(old, openai_api_key=key, openai_base_url=model.url, model="scripted"))
-        monkeypatch.setattr(llm, "_pause", lambda fault, tries: fault.pause or 0.01)
-        yield model
-        llm._client(key, model.url, os.getpid()).close()
-        config.install(old)
 
 
 @pytest.fixture

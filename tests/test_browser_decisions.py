@@ -29,13 +29,6 @@ pytestmark = [
 Sit = Callable[..., chromium.Desk]
 
 
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    """One browser for this file."""
-    with chromium.launched() as browser:
-        yield browser
-
-
 @pytest.fixture
 def sit(app: Flask, people: People, chrome: Any) -> Iterator[Sit]:
     """Seat a person in front of the application; afterwards no window may have complained."""

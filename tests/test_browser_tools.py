@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ import pytest
 from flask import Flask
 
 from copilot import db as database
-from copilot.db import transaction
+from copilot.db import db, transaction
 from copilot.gate import tools
 from copilot.gateway import breaker
 from copilot.gateway.adapters import Unknown
+from copilot.models import ToolPin
 from tests.support.people import People
 from tests.test_web_tools import changed_definition
 
@@ -36,13 +36,6 @@ BINDING = {
     "auth": {"kind": "oauth2", "token_url": "https://login.bank.example/token", "secret": "file:/etc/copilot/" + "bank_" * 20},
 }
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    """One browser for this file."""
-    with chromium.launched() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -91,3 +84,5 @@ def test_a_foreign_definition_is_accepted_without_a_script(app: Flask, chrome: A
         desk.go("/tools/pay_key")
         desk.page.get_by_role("button", name="Accept this definition").click()
         desk.page.get_by_text("Accepted. Approvals given for the old definition").wait_for()
+    pin = db.session.get_one(ToolPin, "pay_key")
+    assert (pin.hash, pin.seen_hash) == (suspended, None)

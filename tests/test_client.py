@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import json
 import threading
 import time
@@ -15,9 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from flask import Flask
 from sqlalchemy import func, select
-from werkzeug.serving import make_server
 
 from copilot import db as database
 from copilot.client import (
@@ -42,19 +39,6 @@ from copilot.people import principals, tokens
 from tests.support.people import People
 
 PAY = {"invoice": "I-1", "account": "C-1/main", "amount_minor": 6000, "currency": "EUR"}
-
-
-@pytest.fixture
-def url(app: Flask) -> Iterator[str]:
-    """The application behind a real socket."""
-    database.read_again()
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=contextvars.Context().run, args=(server.serve_forever,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join(timeout=20)
-    server.server_close()
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextvars
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,12 @@ import anyio
 import httpx2
 import pytest
 from click.testing import CliRunner
-from flask import Flask
 from mcp import Client as McpClient
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
-from werkzeug.serving import make_server
 
 from copilot import cli, processes
-from copilot import db as database
 from copilot.client import Client
 from copilot.db import transaction
 from copilot.people import principals, tokens
@@ -31,19 +26,6 @@ from tests.support.people import People
 
 COMMAND = "from copilot.cli import main; main()"
 PAY = {"invoice": "I-1", "account": "C-1/main", "amount_minor": 6000, "currency": "EUR"}
-
-
-@pytest.fixture
-def url(app: Flask) -> Iterator[str]:
-    """The application behind a real socket."""
-    database.read_again()
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=contextvars.Context().run, args=(server.serve_forever,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join(timeout=20)
-    server.server_close()
 
 
 @pytest.fixture

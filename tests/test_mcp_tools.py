@@ -528,7 +528,12 @@ def test_a_server_ends_with_the_process_that_started_it(far: FarEnd) -> None:
     script = FORKING.partition("child = ")[0] + "print(server._life._child.pid, flush=True); os.kill(os.getpid(), 9)"
     words = [sys.executable, "-c", script, str(FAR_END), str(far.folder)]
     pid = int(subprocess.run(words, check=False, timeout=90, cwd=ROOT, capture_output=True, text=True).stdout)
-    workers.until(lambda: not Path(f"/proc/{pid}").exists() or "Z (" in _state(pid))
+    workers.until(lambda: _gone(pid))
+    assert _gone(pid)
+
+
+def _gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists() or "Z (" in _state(pid)
 
 
 def _state(pid: int) -> str:

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
-from copilot import config, jobs
-from copilot.agents import intake, llm, runs
+from copilot import jobs
+from copilot.agents import intake, runs
 from copilot.agents.drafts import Entry
 from copilot.db import db, transaction
 from copilot.models import Agent, Run
 from copilot.people import principals
-from tests import fake_model
 from tests.fake_model import FakeModel, calls, says
 from tests.support import api, work
 from tests.support.ledger import Ledger
 from tests.support.people import People
 
 PAYMENT = {"invoice": "inv-7", "account": "c1/main", "amount_minor": 1000, "currency": "EUR", "memo": ""}
-
-
-@pytest.fixture
-def model(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModel]:
-    with fake_model.running() as model:
-        old = config.current()
-        key = "sk-test-0123456789abcdefghij"
-        config.install(replace(old, openai_api_key=key, openai_base_url=model.url, model="scripted"))
-        monkeypatch.setattr(llm, "_pause", lambda fault, tries: fault.pause or 0.01)
-        yield model
-        llm._client(key, model.url, os.getpid()).close()
-        config.install(old)
 
 
 @pytest.fixture

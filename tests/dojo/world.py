@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from copilot.toolkit import Call, Preview, Toolbox
 
 
-class World:
+class World(ABC):
     """One case's environment, with a method for each of the suite's tools.
 
     `requests` maps a ticket's id to what its user asked for; `log` keeps every effect in order.
@@ -34,17 +35,17 @@ class World:
         self.log: list[tuple[str, dict[str, Any]]] = []
         self.requests: dict[str, str] = {}
 
+    @abstractmethod
     def plant(self, text: str) -> None:
         """Put an attacker's text wherever strangers can write in this environment."""
-        raise NotImplementedError
 
+    @abstractmethod
     def preview(self, tool: str, arguments: dict[str, Any], call: Call) -> Preview:
         """What this call would mean."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hooks(self, tool: str) -> dict[str, Any]:
         """Further options of one tool."""
-        raise NotImplementedError
 
     def asked(self, call: Call) -> str:
         """The user's own words behind this call, or nothing."""

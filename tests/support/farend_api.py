@@ -56,39 +56,56 @@ class FarEnd:
         return [each for each in self.seen if each.path != "/token"]
 
 
+_ORDER: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "refundable_minor"],
+    "properties": {
+        "id": {"type": "string"},
+        "refundable_minor": {"type": "integer"},
+        "customer": {"type": "object", "properties": {"id": {"type": "string"}, "email": {"type": "string", "nullable": True}}},
+        "revision": {"type": "integer"},
+        "secret_note": {"type": "string", "writeOnly": True},
+    },
+}
+_REFUND: dict[str, Any] = {
+    "type": "object",
+    "required": ["amount_minor", "currency", "id"],
+    "properties": {
+        "id": {"type": "string", "readOnly": True},
+        "amount_minor": {"type": "integer", "minimum": 0, "exclusiveMinimum": True, "description": "cents\u200b, \u202enot euros"},
+        "currency": {"$ref": "#/components/schemas/Currency"},
+        "memo": {"type": "string", "maxLength": 40, "nullable": True},
+        "notify": {"type": "boolean", "default": True},
+    },
+}
+_OK: dict[str, Any] = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Order"}}}}
+_PLACE: dict[str, Any] = {"name": "order_id", "in": "path", "required": True, "schema": {"type": "string", "maxLength": 40}}
+_COMPONENTS: dict[str, Any] = {
+    "responses": {"Order": _OK},
+    "schemas": {
+        "Order": _ORDER,
+        "Refund": {"allOf": [_REFUND]},
+        "Currency": {"type": "string", "enum": ["EUR", "USD"]},
+        "Tree": {
+            "type": "object",
+            "properties": {
+                "path": {"type": "string"},
+                "children": {"type": "array", "items": {"$ref": "#/components/schemas/Tree"}},
+            },
+        },
+    },
+}
+
+
 def document(url: str) -> dict[str, Any]:
     """Its OpenAPI document, in the 3.0 dialect."""
-    order = {
-        "type": "object",
-        "required": ["id", "refundable_minor"],
-        "properties": {
-            "id": {"type": "string"},
-            "refundable_minor": {"type": "integer"},
-            "customer": {"type": "object", "properties": {"id": {"type": "string"}, "email": {"type": "string", "nullable": True}}},
-            "revision": {"type": "integer"},
-            "secret_note": {"type": "string", "writeOnly": True},
-        },
-    }
-    refund = {
-        "type": "object",
-        "required": ["amount_minor", "currency", "id"],
-        "properties": {
-            "id": {"type": "string", "readOnly": True},
-            "amount_minor": {"type": "integer", "minimum": 0, "exclusiveMinimum": True, "description": "cents\u200b, \u202enot euros"},
-            "currency": {"$ref": "#/components/schemas/Currency"},
-            "memo": {"type": "string", "maxLength": 40, "nullable": True},
-            "notify": {"type": "boolean", "default": True},
-        },
-    }
-    ok = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Order"}}}}
-    place = {"name": "order_id", "in": "path", "required": True, "schema": {"type": "string", "maxLength": 40}}
-    return {
+    paper = {
         "openapi": "3.0.3",
         "info": {"title": "Payments", "version": "1"},
         "servers": [{"url": url}],
         "paths": {
             "/orders/{order_id}": {
-                "parameters": [place],
+                "parameters": [_PLACE],
                 "get": {
                     "operationId": "getOrder",
                     "summary": "Read an order.",
@@ -99,7 +116,7 @@ def document(url: str) -> dict[str, Any]:
                 "post": {
                     "operationId": "refund",
                     "summary": "Refund an order.",
-                    "parameters": [place, {"name": "X-Region", "in": "header", "schema": {"type": "string", "maxLength": 200}}],
+                    "parameters": [_PLACE, {"name": "X-Region", "in": "header", "schema": {"type": "string", "maxLength": 200}}],
                     "requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Refund"}}}},
                     "responses": {"201": {"description": "done"}},
                 }
@@ -117,22 +134,10 @@ def document(url: str) -> dict[str, Any]:
                 }
             },
         },
-        "components": {
-            "responses": {"Order": ok},
-            "schemas": {
-                "Order": order,
-                "Refund": {"allOf": [refund]},
-                "Currency": {"type": "string", "enum": ["EUR", "USD"]},
-                "Tree": {
-                    "type": "object",
-                    "properties": {
-                        "path": {"type": "string"},
-                        "children": {"type": "array", "items": {"$ref": "#/components/schemas/Tree"}},
-                    },
-                },
-            },
-        },
-    }  # fmt: skip
+        "components": _COMPONENTS,
+    }
+    fresh: dict[str, Any] = json.loads(json.dumps(paper))  # a test may bend its own
+    return fresh
 
 
 def tools_file(folder: Path, url: str, *, tools: str, auth: str | None = None, more: str = "", paper: Any = None) -> Path:
