@@ -23,6 +23,7 @@ from copilot.gate.replay import replay as over
 from copilot.gate.tally import Row
 from copilot.gateway import reads
 from copilot.models import Grant, ProposalVersion, Verdict
+from tests.conftest import Clock
 from tests.support import ROOT, work
 from tests.support.people import People
 from tests.support.tools import counting
@@ -339,3 +340,33 @@ def test_the_command_prints_what_would_have_gone_otherwise(busy: str, environ: d
     assert wrong.exit_code == 1
     assert "more.cedar line 1" in wrong.output
     assert tools.current().find("pay_key") is not None
+
+
+class Killed(BaseException):
+    """What ends a worker in the middle of it."""
+
+
+def test_a_replay_whose_worker_was_killed_is_taken_up_by_another(
+    app: Flask, people: People, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from copilot.gate import library
+
+    with transaction():
+        library.adopt(policy.current())
+        made = library.draft(FILES | {"tests.cedar": FILES["tests.cedar"] + "\n// more"}, by=people.bo, comment="more").id
+        history.ask(made, days=30, by=people.bo)
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as during:
+        during.setattr(history, "replayed", killed)
+        with pytest.raises(Killed):
+            jobs.replay(made)
+    assert (library.get(made).replay_state, history.asked()) == ("running", []), "it may still be under way"
+    jobs.replay(made)
+    assert library.get(made).replay_state == "running", "a second worker leaves it alone"
+    clock.advance(minutes=6)
+    assert history.asked() == [made]
+    jobs.replay(made)
+    assert (library.get(made).replay_state, history.asked()) == ("done", [])

@@ -28,6 +28,8 @@ MOST = 100_000  # verdicts in a replay asked for on the page, the newest first, 
 HOW = "The number of decisions that would come in addition or fall away, times the median time from proposal to a person's decision."
 _ENDS = {"allowed": "runs alone", "one": "one person decides", "two": "two people decide", "refused": "is refused"}
 
+ABANDONED = timedelta(minutes=5)  # longer than any job may run
+
 _PAGE = 1_000
 _WORTH_TWO = 20_000  # verdicts from which a second process earns its start
 _MEDIAN_OF = 5_000
@@ -102,17 +104,28 @@ def ask(version_id: str, *, days: int, by: User) -> None:
 
 
 def asked(limit: int = 5) -> list[str]:
-    """Versions whose replay was asked for and has not begun, so that a lost ring is repaired."""
-    return list(db.session.scalars(select(PolicyVersion.id).where(PolicyVersion.replay_state == "asked").limit(limit)))
+    """Versions whose replay waits for a worker, or was begun by one that died: a lost ring and a killed worker are repaired."""
+    open_ones = select(PolicyVersion).where(PolicyVersion.replay_state.in_(("asked", "running"))).limit(limit)
+    at = now()
+    return [version.id for version in db.session.scalars(open_ones) if version.replay_state == "asked" or _abandoned(version, at)]
+
+
+def _abandoned(version: PolicyVersion, at: datetime) -> bool:
+    """Whether a replay began so long ago that whoever ran it is gone."""
+    began = (version.replay or {}).get("began")
+    return began is None or at - datetime.fromisoformat(began) > ABANDONED
 
 
 def run(version_id: str) -> None:
     """Replay a version that was asked for and keep the result beside it; harmless when it runs twice."""
     with transaction():
         version = db.session.get(PolicyVersion, version_id, with_for_update=True)
-        if version is None or version.replay_state != "asked" or version.replay is None:
+        if version is None or version.replay is None:
             return
-        version.replay_state = "running"
+        at = now()
+        if version.replay_state != "asked" and not (version.replay_state == "running" and _abandoned(version, at)):
+            return
+        version.replay_state, version.replay = "running", {**version.replay, "began": at.isoformat()}
         files, days, digest = dict(version.files), int(version.replay["days"]), version.hash
     try:
         result, state = replayed(files, days=days, most=MOST), "done"

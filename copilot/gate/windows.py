@@ -41,6 +41,7 @@ class Line:
     limit: int | None
     takes: int
     fits: bool
+    waits: bool  # a rate: what does not fit now runs a little later
     currency: str | None
     span: str
     whose: str
@@ -135,6 +136,7 @@ def _line(rule: BudgetRule, charge: Charge, number: int) -> Line:
         limit=None if rule.measure else charge.limit,
         takes=charge.amount,
         fits=rule.measure or charge.fits(number),
+        waits=bool(rule.rate),
         currency=charge.currency,
         span="today" if outside else _span(rule),
         whose="for all this agent does without a ticket" if outside else _WHOSE[rule.per],
